@@ -1,0 +1,69 @@
+//! The line between relay's eBPF programs and its userspace.
+//!
+//! Everything that crosses that line is here and nowhere else: the names of maps and globals, their keys and
+//! values, the verdicts, and the arithmetic that both sides (and the tests) must agree on. A shared value has a fixed
+//! size and no padding, proved by `bytemuck`'s derive and an assertion beside the type. Addresses are arrays in
+//! network order, as they stand in the packet.
+//!
+//! Whoever changes the meaning or the size of anything here raises [`LAYOUT`].
+
+#![cfg_attr(not(test), no_std)]
+
+pub mod checksum;
+mod counters;
+mod route;
+mod verdict;
+
+pub use counters::{PeerCounters, Traffic};
+pub use route::{PeerSlot, Route};
+pub use verdict::Verdict;
+
+/// The number of this layout. It stands in the object as a global ([`global::LAYOUT`]) and in the pin path
+/// (`/sys/fs/bpf/relay/<interface>/<LAYOUT>/`); a loader refuses an object whose number is not its own.
+pub const LAYOUT: u32 = 1;
+
+/// How many peers have counters and take the fast path. Slots run from 0 to `MAX_PEERS - 1`; what does not fit goes
+/// by the kernel's own path.
+pub const MAX_PEERS: u32 = 16_384;
+
+/// How many single addresses per family the exact-match maps hold (peers' own, the hub's own, broadcasts).
+pub const MAX_HOSTS: u32 = 65_536;
+
+/// How many LAN prefixes per family the tries hold.
+pub const MAX_LANS: u32 = 16_384;
+
+/// Names of the programs in the object.
+pub mod program {
+    /// TC classifier on the tunnel interface's ingress.
+    pub const TUNNEL: &str = "tunnel";
+}
+
+/// Names of the globals that the loader sets before it loads the object.
+pub mod global {
+    /// `u32`: [`crate::LAYOUT`] as the object was built with; read by the loader, never overridden.
+    pub const LAYOUT: &str = "LAYOUT";
+    /// `u32`: bytes in front of the IP header, 0 on a tunnel. Tests that run `tunnel` by `BPF_PROG_TEST_RUN` set 14,
+    /// since the kernel gives such packets an Ethernet header.
+    pub const L2_LEN: &str = "L2_LEN";
+}
+
+/// Names of the maps, with key and value.
+pub mod map {
+    /// Array, 1 entry of `u32`: 1 when the fast path is on; 0 sends everything to the stack as [`crate::Verdict::Off`].
+    pub const ENABLED: &str = "ENABLED";
+    /// Hash `[u8; 4]` → [`crate::Route`]: single IPv4 addresses.
+    pub const HOSTS4: &str = "HOSTS4";
+    /// Hash `[u8; 16]` → [`crate::Route`]: single IPv6 addresses.
+    pub const HOSTS6: &str = "HOSTS6";
+    /// LPM trie over `[u8; 4]` → [`crate::Route`]: IPv4 prefixes shorter than /32.
+    pub const LANS4: &str = "LANS4";
+    /// LPM trie over `[u8; 16]` → [`crate::Route`]: IPv6 prefixes shorter than /128.
+    pub const LANS6: &str = "LANS6";
+    /// Per-CPU array by slot of [`crate::PeerCounters`].
+    pub const PEER_COUNTERS: &str = "PEER_COUNTERS";
+    /// Per-CPU array by [`crate::Verdict`] of `u64` packets (segments of a GSO packet counted as packets).
+    pub const VERDICTS: &str = "VERDICTS";
+    /// Hash `[u8; 32]` (public key) → `u32` slot. Only userspace reads and writes it: it tells whose counters a slot
+    /// holds, also when no daemon runs.
+    pub const PEERS: &str = "PEERS";
+}

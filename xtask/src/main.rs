@@ -1,0 +1,2 @@
+//! Verbs for people who work on relay.
+fn main() {}
