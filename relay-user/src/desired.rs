@@ -1,0 +1,117 @@
+//! What the configuration means: every default resolved, every clash refused.
+//!
+//! [`crate::config`] makes a [`Desired`]; [`crate::plan`] compares it with what the kernel has.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, SocketAddr},
+};
+
+use ipnet::IpNet;
+
+use crate::key::{PresharedKey, PrivateKey, PublicKey};
+pub use crate::name::{InterfaceName, PeerName};
+
+/// The hub as it shall be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Desired {
+    /// The tunnel interface, `wg0` by default.
+    pub interface: InterfaceName,
+    /// Which WireGuard carries it.
+    pub backend: BackendChoice,
+    /// UDP port that peers dial, 1 to 65,535.
+    pub listen_port: u16,
+    /// Largest IP packet in the tunnel, bytes, 1,280 to 65,456 (576 to … where no address is IPv6).
+    pub mtu: u32,
+    /// The hub's own addresses, each with the prefix of its subnet.
+    pub addresses: BTreeSet<IpNet>,
+    /// The hub's key.
+    pub private_key: PrivateKey,
+    /// What peers dial, `host:port`; `None` when nothing but the file could tell.
+    pub endpoint: Option<String>,
+    /// When the fast path is on.
+    pub fast_path: FastPathMode,
+    /// What relay may do to the firewall.
+    pub firewall: Firewall,
+    /// The peers that are enabled.
+    pub peers: BTreeMap<PublicKey, Peer>,
+}
+
+/// One peer as it shall be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Its name, unique in the file.
+    pub name: PeerName,
+    /// Mixed into the handshake if given.
+    pub preshared_key: Option<PresharedKey>,
+    /// Its addresses in the tunnel.
+    pub addresses: BTreeSet<IpAddr>,
+    /// Networks behind it, routed to it.
+    pub lans: BTreeSet<IpNet>,
+    /// Where the hub dials it, if the hub shall dial at all (a peer behind NAT dials the hub).
+    pub endpoint: Option<SocketAddr>,
+    /// Seconds between the keepalives that the *peer* sends, as its own configuration says (RFC-less; WireGuard's
+    /// `PersistentKeepalive`, 1 to 65,535). The hub itself sends none: it has a public address.
+    pub keepalive: Option<u16>,
+}
+
+impl Peer {
+    /// What WireGuard calls allowed IPs: its addresses as host prefixes, then its LANs.
+    pub fn allowed_ips(&self) -> BTreeSet<IpNet> {
+        self.addresses.iter().map(|&address| IpNet::from(address)).chain(self.lans.iter().copied()).collect()
+    }
+}
+
+/// `backend = "auto" | "kernel" | "userspace"`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BackendChoice {
+    /// The kernel's where there is one, else userspace.
+    #[default]
+    Auto,
+    /// The kernel's or none.
+    Kernel,
+    /// gotatun inside the daemon, on a TUN device.
+    Userspace,
+}
+
+/// Which WireGuard carries the tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Backend {
+    /// The kernel's module: everything survives the daemon.
+    Kernel,
+    /// gotatun inside the daemon: the tunnel lives and dies with it.
+    Userspace,
+}
+
+/// `fast_path = "auto" | "always" | "off"`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FastPathMode {
+    /// On only while the host provably leaves tunnel-to-tunnel traffic alone.
+    #[default]
+    Auto,
+    /// On by the admin's explicit word, whatever the firewall says.
+    Always,
+    /// Never loaded.
+    Off,
+}
+
+/// `[firewall]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Firewall {
+    /// Whether relay opens what is closed, through the owner of the chain; otherwise it prints the command.
+    pub manage: bool,
+    /// Who besides the peers may open connections into the tunnel.
+    pub allow_from: BTreeSet<AllowFrom>,
+}
+
+/// One entry of `allow_from`: an interface or the prefix of a source.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum AllowFrom {
+    /// Everything that enters by this interface.
+    Interface(InterfaceName),
+    /// Everything from this prefix.
+    Prefix(IpNet),
+}

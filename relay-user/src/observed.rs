@@ -1,0 +1,109 @@
+//! What the kernel has, read each time and never remembered.
+//!
+//! The modules under [`crate::kernel`] read the parts; [`crate::observe`] puts them together; [`crate::plan`] compares
+//! them with what is desired.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, SocketAddr},
+    time::SystemTime,
+};
+
+use ipnet::IpNet;
+
+use crate::key::{PresharedKey, PublicKey};
+
+/// A network interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Its index, new with each creation.
+    pub index: u32,
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub kind: LinkKind,
+    /// Largest packet, bytes.
+    pub mtu: u32,
+    /// Whether it is administratively up.
+    pub up: bool,
+    /// Its alias (`IFLA_IFALIAS`); ours carry [`MARK`].
+    pub alias: Option<String>,
+}
+
+/// The alias that marks an interface as relay's. Whatever lacks it is somebody else's and is never touched.
+pub const MARK: &str = "managed by relay";
+
+impl Link {
+    /// Whether relay made it.
+    #[must_use]
+    pub fn is_ours(&self) -> bool {
+        self.alias.as_deref() == Some(MARK)
+    }
+}
+
+/// The kinds of interface that matter to relay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LinkKind {
+    /// Kernel WireGuard.
+    WireGuard,
+    /// A TUN device.
+    Tun,
+    /// Any other, by the kernel's word (`IFLA_INFO_KIND`); empty for a physical one.
+    Other(String),
+}
+
+/// A WireGuard device, whoever implements it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// The public half of its key; `None` when it has none yet.
+    pub public_key: Option<PublicKey>,
+    /// UDP port; 0 when none is bound.
+    pub listen_port: u16,
+    /// Mark on its outer packets; 0 for none.
+    pub fwmark: u32,
+    /// Its peers, those of several netlink messages merged.
+    pub peers: BTreeMap<PublicKey, DevicePeer>,
+}
+
+/// A peer of a WireGuard device.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DevicePeer {
+    /// `None` when it has none.
+    pub preshared_key: Option<PresharedKey>,
+    /// Where its last valid packet came from, or what was configured.
+    pub endpoint: Option<SocketAddr>,
+    /// Allowed IPs.
+    pub allowed_ips: BTreeSet<IpNet>,
+    /// Seconds, `None` for off.
+    pub keepalive: Option<u16>,
+    /// `None` for never.
+    pub latest_handshake: Option<SystemTime>,
+    /// Bytes received (outer messages, WireGuard's own count).
+    pub received: u64,
+    /// Bytes sent.
+    pub sent: u64,
+}
+
+/// A route of the main or local table, of either family.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct KernelRoute {
+    /// Where to.
+    pub destination: IpNet,
+    /// By which interface index; `None` for blackhole, unreachable, multipath and the like.
+    pub interface: Option<u32>,
+    /// Next hop, if not directly connected.
+    pub gateway: Option<IpAddr>,
+    /// Who made it (`rtm_protocol`; ours is [`ROUTE_PROTOCOL`]).
+    pub protocol: u8,
+    /// Preference, lower wins; 0 is the IPv4 default, 1,024 the IPv6 one.
+    pub metric: u32,
+    /// `RTN_UNICAST` and its siblings (linux/rtnetlink.h).
+    pub kind: u8,
+    /// The table, 254 for main, 255 for local.
+    pub table: u32,
+}
+
+/// `rtm_protocol` of the routes that relay adds, so that it finds its own again. The number is free in iproute2's
+/// `rt_protos` and in the kernel's list (include/uapi/linux/rtnetlink.h: above 192 nobody is registered but EIGRP,
+/// 192, and those below).
+pub const ROUTE_PROTOCOL: u8 = 207;
