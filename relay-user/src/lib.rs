@@ -1,6 +1,9 @@
 //! relay's userspace: from one file to a WireGuard hub whose traffic eBPF forwards.
 
+pub mod datapath_plan;
 pub mod desired;
+pub mod kernel;
 pub mod key;
+pub mod maps;
 pub mod name;
 pub mod observed;

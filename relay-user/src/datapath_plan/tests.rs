@@ -1,0 +1,358 @@
+//! Tables: what the maps shall hold, and the changes that bring them there.
+
+use std::net::SocketAddr;
+
+use super::*;
+use crate::{
+    desired::{BackendChoice, FastPathMode, Firewall, Peer},
+    key::PrivateKey,
+    observed::DevicePeer,
+};
+
+const WG0: u32 = 7;
+const ETH0: u32 = 2;
+/// `RTN_LOCAL`, `RTN_BROADCAST`, `RTN_BLACKHOLE`.
+const LOCAL: u8 = 2;
+const BROADCAST: u8 = 3;
+const BLACKHOLE: u8 = 6;
+
+fn key(number: u8) -> PublicKey {
+    PublicKey::new([number; 32])
+}
+
+fn net(text: &str) -> IpNet {
+    text.parse().expect("a prefix")
+}
+
+fn peer(number: u8, addresses: &[&str], lans: &[&str]) -> (PublicKey, Peer) {
+    let peer = Peer {
+        name: format!("peer{number}").parse().expect("a name"),
+        preshared_key: None,
+        addresses: addresses.iter().map(|text| text.parse().expect("an address")).collect(),
+        lans: lans.iter().map(|text| net(text)).collect(),
+        endpoint: None,
+        keepalive: None,
+    };
+    (key(number), peer)
+}
+
+fn hub(peers: impl IntoIterator<Item = (PublicKey, Peer)>) -> Desired {
+    Desired {
+        interface: "wg0".parse().expect("a name"),
+        backend: BackendChoice::Auto,
+        listen_port: 51820,
+        mtu: 1420,
+        addresses: [net("10.9.0.1/24"), net("fd52:1a9::1/64")].into(),
+        private_key: PrivateKey::new([1; 32]),
+        endpoint: None,
+        fast_path: FastPathMode::Auto,
+        firewall: Firewall::default(),
+        peers: peers.into_iter().collect(),
+    }
+}
+
+/// Home (1) with a LAN, phone (2).
+fn home_and_phone() -> Desired {
+    hub([
+        peer(1, &["10.9.0.2", "fd52:1a9::2"], &["192.168.40.0/24", "fd40::/56"]),
+        peer(2, &["10.9.0.3", "fd52:1a9::3"], &[]),
+    ])
+}
+
+fn device(with_endpoint: &[u8], without: &[u8]) -> Device {
+    let endpoint: SocketAddr = "203.0.113.9:51820".parse().expect("an endpoint");
+    let known =
+        |number: &u8| (key(*number), DevicePeer { endpoint: Some(endpoint), ..DevicePeer::default() });
+    let unknown = |number: &u8| (key(*number), DevicePeer::default());
+    Device {
+        public_key: None,
+        listen_port: 51820,
+        fwmark: 0,
+        peers: with_endpoint.iter().map(known).chain(without.iter().map(unknown)).collect(),
+    }
+}
+
+fn route(destination: &str, interface: Option<u32>, kind: u8) -> KernelRoute {
+    KernelRoute {
+        destination: net(destination),
+        interface,
+        gateway: None,
+        protocol: 2,
+        metric: 0,
+        kind,
+        table: if kind == LOCAL || kind == BROADCAST { 255 } else { 254 },
+    }
+}
+
+fn via(destination: &str, interface: u32, gateway: &str) -> KernelRoute {
+    KernelRoute {
+        gateway: Some(gateway.parse().expect("a gateway")),
+        ..route(destination, Some(interface), 1)
+    }
+}
+
+/// What the kernel has on a hub in order.
+fn ordinary_routes() -> Vec<KernelRoute> {
+    vec![
+        via("0.0.0.0/0", ETH0, "198.51.100.1"),
+        route("198.51.100.0/24", Some(ETH0), UNICAST),
+        route("10.9.0.0/24", Some(WG0), UNICAST),
+        route("192.168.40.0/24", Some(WG0), UNICAST),
+        route("fd40::/56", Some(WG0), UNICAST),
+        route("fd52:1a9::/64", Some(WG0), UNICAST),
+        route("10.9.0.1/32", Some(WG0), LOCAL),
+        route("10.9.0.255/32", Some(WG0), BROADCAST),
+        route("127.0.0.0/8", Some(1), LOCAL),
+    ]
+}
+
+/// The maps as `prefix → slot` or `prefix → stack`, one a line, sorted by text.
+fn shown(maps: &Maps) -> Vec<String> {
+    let hosts = maps.hosts.iter().map(|(&address, route)| (IpNet::from(address), route));
+    let all = hosts.chain(maps.lans.iter().map(|(lan, route)| (*lan, route)));
+    let mut lines: Vec<_> = all
+        .map(|(prefix, route)| {
+            format!("{prefix} {}", route.slot().map_or("stack".to_owned(), |slot| slot.to_string()))
+        })
+        .collect();
+    lines.sort();
+    lines
+}
+
+const HUBS_OWN: [&str; 3] = ["10.9.0.1/32 stack", "10.9.0.255/32 stack", "fd52:1a9::1/128 stack"];
+const HOMES: [&str; 4] = ["10.9.0.2/32 0", "192.168.40.0/24 0", "fd40::/56 0", "fd52:1a9::2/128 0"];
+const PHONES: [&str; 2] = ["10.9.0.3/32 1", "fd52:1a9::3/128 1"];
+
+#[test]
+fn what_the_maps_hold() {
+    let both = device(&[1, 2], &[]);
+    let more_routes = |extra: &[KernelRoute]| [ordinary_routes(), extra.to_vec()].concat();
+    let instead = |out: &[&'static str], add: &[&'static str]| {
+        let all = [&HUBS_OWN[..], &HOMES, &PHONES].concat();
+        all.into_iter().filter(|line| !out.contains(line)).chain(add.iter().copied()).collect::<Vec<_>>()
+    };
+    type Row = (&'static str, Option<Device>, Vec<KernelRoute>, Vec<&'static str>);
+    let rows: Vec<Row> = vec![
+        ("both reachable", Some(both.clone()), ordinary_routes(), instead(&[], &[])),
+        ("no route observed yet", Some(both.clone()), vec![], instead(&[], &[])),
+        ("no device", None, ordinary_routes(), HUBS_OWN.to_vec()),
+        ("peers that the device does not have", Some(device(&[], &[])), ordinary_routes(), HUBS_OWN.to_vec()),
+        (
+            "home without an endpoint",
+            Some(device(&[2], &[1])),
+            ordinary_routes(),
+            [&HUBS_OWN[..], &PHONES].concat(),
+        ),
+        (
+            "a route elsewhere equal to the LAN",
+            Some(both.clone()),
+            more_routes(&[route("192.168.40.0/24", Some(ETH0), UNICAST)]),
+            instead(&["192.168.40.0/24 0"], &["192.168.40.0/24 stack"]),
+        ),
+        (
+            "a route into the tunnel by a gateway",
+            Some(both.clone()),
+            more_routes(&[via("192.168.40.0/24", WG0, "10.9.0.3")]),
+            instead(&["192.168.40.0/24 0"], &["192.168.40.0/24 stack"]),
+        ),
+        (
+            "holes in the LAN",
+            Some(both.clone()),
+            more_routes(&[
+                route("192.168.40.64/26", Some(ETH0), UNICAST),
+                route("192.168.40.7/32", None, BLACKHOLE),
+            ]),
+            instead(&[], &["192.168.40.64/26 stack", "192.168.40.7/32 stack"]),
+        ),
+        (
+            "one of the VPS's own addresses in the LAN",
+            Some(both.clone()),
+            more_routes(&[route("192.168.40.9/32", Some(ETH0), LOCAL)]),
+            instead(&[], &["192.168.40.9/32 stack"]),
+        ),
+        (
+            "a wider route elsewhere",
+            Some(both.clone()),
+            more_routes(&[route("192.168.0.0/16", Some(ETH0), UNICAST)]),
+            instead(&[], &[]),
+        ),
+        (
+            "half of the tunnel's subnet elsewhere",
+            Some(both.clone()),
+            more_routes(&[route("10.9.0.0/25", Some(ETH0), UNICAST)]),
+            instead(&["10.9.0.2/32 0", "10.9.0.3/32 1"], &["10.9.0.2/32 stack", "10.9.0.3/32 stack"]),
+        ),
+        (
+            "a peer's address elsewhere",
+            Some(both.clone()),
+            more_routes(&[route("fd52:1a9::2/128", None, BLACKHOLE)]),
+            instead(&["fd52:1a9::2/128 0"], &["fd52:1a9::2/128 stack"]),
+        ),
+        (
+            "a second route into the tunnel",
+            Some(both),
+            more_routes(&[route("192.168.40.128/25", Some(WG0), UNICAST)]),
+            instead(&[], &[]),
+        ),
+    ];
+    for (name, device, routes, mut expected) in rows {
+        let maps = desired_maps(&home_and_phone(), device.as_ref(), WG0, &routes, &BTreeMap::new());
+        expected.sort_unstable();
+        assert_eq!(shown(&maps), expected, "{name}");
+        assert_eq!(maps.slots, BTreeMap::from([(key(1), 0), (key(2), 1)]), "{name}");
+        assert_eq!(maps.overflow, 0, "{name}");
+    }
+}
+
+#[test]
+fn a_point_to_point_subnet_has_no_broadcast() {
+    for (subnet, expected) in
+        [("10.9.0.0/31", vec!["10.9.0.0/32 stack"]), ("10.9.0.1/32", vec!["10.9.0.1/32 stack"])]
+    {
+        let mut desired = hub([]);
+        desired.addresses = [net(subnet)].into();
+        assert_eq!(shown(&desired_maps(&desired, None, WG0, &[], &BTreeMap::new())), expected, "{subnet}");
+    }
+}
+
+#[test]
+fn slots() {
+    let wanted = |numbers: &[u8]| hub(numbers.iter().map(|&n| peer(n, &[&format!("10.9.0.{n}")], &[])));
+    type Slots = Vec<(u8, PeerSlot)>;
+    let rows: [(&str, &[u8], Slots, Slots); 6] = [
+        ("all new", &[2, 3, 4], vec![], vec![(2, 0), (3, 1), (4, 2)]),
+        ("known ones stay", &[2, 3], vec![(2, 9), (3, 4)], vec![(2, 9), (3, 4)]),
+        ("a removed one's slot is free", &[3, 4], vec![(2, 0), (3, 1)], vec![(3, 1), (4, 0)]),
+        ("the lowest free one", &[2, 3, 4], vec![(3, 0), (4, 2)], vec![(2, 1), (3, 0), (4, 2)]),
+        ("two with one slot", &[2, 3], vec![(2, 5), (3, 5)], vec![(2, 5), (3, 0)]),
+        ("out of range", &[2], vec![(2, MAX_PEERS)], vec![(2, 0)]),
+    ];
+    let slots = |slots: Slots| slots.into_iter().map(|(n, slot)| (key(n), slot)).collect::<BTreeMap<_, _>>();
+    for (name, numbers, held, expected) in rows {
+        let maps = desired_maps(&wanted(numbers), None, WG0, &[], &slots(held));
+        assert_eq!(maps.slots, slots(expected), "{name}");
+    }
+}
+
+#[test]
+fn peers_beyond_the_last_slot_are_counted() {
+    let many = MAX_PEERS + 3;
+    let keys: Vec<_> = (0..many)
+        .map(|number| {
+            let mut bytes = [1; 32];
+            bytes[..4].copy_from_slice(&number.to_be_bytes());
+            PublicKey::new(bytes)
+        })
+        .collect();
+    let (slots, overflow) = assign(keys.iter(), &BTreeMap::new());
+    assert_eq!((slots.len(), overflow), (MAX_PEERS as usize, 3));
+    assert_eq!(slots.values().collect::<BTreeSet<_>>().len(), MAX_PEERS as usize);
+}
+
+/// The state that the maps have after some changes.
+fn performed(state: &DatapathState, changes: &[MapChange]) -> DatapathState {
+    let mut state = state.clone();
+    for change in changes {
+        match change {
+            MapChange::Enable(enabled) => state.enabled = *enabled,
+            MapChange::AssignSlot(key, slot) => drop(state.slots.insert(*key, *slot)),
+            MapChange::FreeSlot(key) => drop(state.slots.remove(key)),
+            MapChange::SetHost(address, route) => drop(state.hosts.insert(*address, *route)),
+            MapChange::RemoveHost(address) => drop(state.hosts.remove(address)),
+            MapChange::SetLan(lan, route) => drop(state.lans.insert(*lan, *route)),
+            MapChange::RemoveLan(lan) => drop(state.lans.remove(lan)),
+        }
+    }
+    state
+}
+
+/// Where an address leads, by the key of its peer; `None` for the stack.
+fn leads_to(state: &DatapathState, address: IpAddr) -> Option<PublicKey> {
+    let lan = || {
+        state.lans.iter().filter(|(lan, _)| lan.contains(&address)).max_by_key(|(lan, _)| lan.prefix_len())
+    };
+    let route = state.hosts.get(&address).or_else(|| lan().map(|(_, route)| route))?;
+    let slot = route.slot()?;
+    state.slots.iter().find(|(_, held)| **held == slot).map(|(key, _)| *key)
+}
+
+/// The peers of each state, and what the kernel routes elsewhere.
+fn states() -> Vec<(Desired, Device, Vec<KernelRoute>)> {
+    let all = device(&[1, 2, 3], &[]);
+    let home = || peer(1, &["10.9.0.2"], &["192.168.40.0/24"]);
+    vec![
+        (hub([]), all.clone(), vec![]),
+        (hub([home(), peer(2, &["10.9.0.3"], &[])]), all.clone(), vec![]),
+        (hub([home(), peer(2, &["10.9.0.3"], &[])]), device(&[2], &[1]), vec![]),
+        (hub([peer(3, &["10.9.0.2"], &["192.168.40.0/24"])]), all.clone(), vec![]),
+        (
+            hub([peer(2, &["10.9.0.2"], &[]), peer(3, &["10.9.0.3"], &["192.168.40.0/25"])]),
+            all.clone(),
+            vec![],
+        ),
+        (hub([home()]), all.clone(), vec![route("192.168.40.64/26", Some(ETH0), UNICAST)]),
+        (hub([home()]), all.clone(), vec![route("192.168.40.0/24", Some(ETH0), UNICAST)]),
+        (hub([peer(2, &["10.9.0.2"], &["192.168.40.0/26"])]), all, vec![]),
+    ]
+}
+
+#[test]
+fn every_step_is_harmless_and_the_last_one_arrives() {
+    let addresses: Vec<IpAddr> =
+        ["10.9.0.1", "10.9.0.2", "10.9.0.3", "10.9.0.255", "192.168.40.1", "192.168.40.70", "192.168.40.200"]
+            .iter()
+            .map(|text| text.parse().expect("an address"))
+            .collect();
+    for (from, (before, before_device, before_routes)) in states().iter().enumerate() {
+        let empty = DatapathState::default();
+        let maps = desired_maps(before, Some(before_device), WG0, before_routes, &empty.slots);
+        let start = performed(&empty, &diff(&maps, true, &empty));
+        for (to, (after, after_device, after_routes)) in states().iter().enumerate() {
+            let maps = desired_maps(after, Some(after_device), WG0, after_routes, &start.slots);
+            for enabled in [true, false] {
+                let changes = diff(&maps, enabled, &start);
+                let end = performed(&start, &changes);
+                let wanted = DatapathState {
+                    slots: maps.slots.clone(),
+                    hosts: maps.hosts.clone(),
+                    lans: maps.lans.clone(),
+                    enabled,
+                };
+                assert_eq!(end, wanted, "{from} to {to}");
+                assert_eq!(diff(&maps, enabled, &end), [], "{from} to {to}, a second time");
+                for steps in 0..=changes.len() {
+                    let moment = performed(&start, &changes[..steps]);
+                    for &address in &addresses {
+                        let leads = leads_to(&moment, address);
+                        let fine = [None, leads_to(&start, address), leads_to(&end, address)];
+                        assert!(
+                            fine.contains(&leads),
+                            "{from} to {to}, {address} after {steps} of {changes:?}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_slot_that_changes_hands_is_never_led_to_meanwhile() {
+    let first = hub([peer(1, &["10.9.0.2"], &[])]);
+    let second = hub([peer(2, &["10.9.0.2"], &[])]);
+    let both = device(&[1, 2], &[]);
+    let empty = DatapathState::default();
+    let start =
+        performed(&empty, &diff(&desired_maps(&first, Some(&both), WG0, &[], &empty.slots), true, &empty));
+    let maps = desired_maps(&second, Some(&both), WG0, &[], &start.slots);
+    let address: IpAddr = "10.9.0.2".parse().expect("an address");
+    assert_eq!(
+        diff(&maps, true, &start),
+        [
+            MapChange::RemoveHost(address),
+            MapChange::FreeSlot(key(1)),
+            MapChange::AssignSlot(key(2), 0),
+            MapChange::SetHost(address, Route::peer(0)),
+        ]
+    );
+}

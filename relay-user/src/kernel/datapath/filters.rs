@@ -1,0 +1,142 @@
+//! Netlink's view of the ingress hook: the filters of clsact, and the qdisc itself.
+
+use std::io;
+
+use rtnetlink::{
+    packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload},
+    packet_route::{
+        RouteNetlinkMessage,
+        tc::{TcAttribute, TcFilterBpfOption, TcHandle, TcMessage, TcOption},
+    },
+    sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE},
+};
+
+/// A filter on the ingress hook.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Filter {
+    /// Its priority, lower runs first (upper half), and its protocol (lower half, network order): `tcm_info`.
+    info: u32,
+    /// Its number within the priority.
+    pub(super) handle: u32,
+    /// `bpf`, `u32`, `matchall` …
+    pub(super) kind: String,
+    /// The name that a bpf filter carries.
+    pub(super) name: Option<String>,
+    /// The program's id, for a bpf filter.
+    pub(super) program: Option<u32>,
+}
+
+impl Filter {
+    /// Lower runs first.
+    pub(super) const fn priority(&self) -> u16 {
+        (self.info >> 16) as u16
+    }
+}
+
+/// Where filters sit on clsact.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Direction {
+    Ingress,
+    Egress,
+}
+
+impl Direction {
+    const fn parent(self) -> TcHandle {
+        let minor = match self {
+            Self::Ingress => TcHandle::MIN_INGRESS,
+            Self::Egress => TcHandle::MIN_EGRESS,
+        };
+        TcHandle { major: TcHandle::CLSACT.major, minor }
+    }
+}
+
+/// The filters, in the order in which they run; none where there is no qdisc for them.
+pub(super) fn list(ifindex: u32, direction: Direction) -> io::Result<Vec<Filter>> {
+    let mut message = TcMessage::with_index(ifindex.cast_signed());
+    message.header.parent = direction.parent();
+    let replies = request(RouteNetlinkMessage::GetTrafficFilter(message), NLM_F_DUMP)?;
+    let filters = replies.into_iter().filter_map(|reply| match reply {
+        RouteNetlinkMessage::NewTrafficFilter(message) => filter(&message),
+        _ => None,
+    });
+    Ok(filters.collect())
+}
+
+/// Deletes one filter.
+pub(super) fn delete(ifindex: u32, direction: Direction, filter: &Filter) -> io::Result<()> {
+    let mut message = TcMessage::with_index(ifindex.cast_signed());
+    message.header.parent = direction.parent();
+    message.header.handle = TcHandle::from(filter.handle);
+    message.header.info = filter.info;
+    message.attributes.push(TcAttribute::Kind(filter.kind.clone()));
+    request(RouteNetlinkMessage::DelTrafficFilter(message), NLM_F_ACK).map(drop)
+}
+
+/// Deletes the clsact qdisc.
+pub(super) fn delete_clsact(ifindex: u32) -> io::Result<()> {
+    let mut message = TcMessage::with_index(ifindex.cast_signed());
+    message.header.parent = TcHandle::CLSACT;
+    message.header.handle = TcHandle { major: TcHandle::CLSACT.major, minor: 0 };
+    message.attributes.push(TcAttribute::Kind("clsact".into()));
+    request(RouteNetlinkMessage::DelQueueDiscipline(message), NLM_F_ACK).map(drop)
+}
+
+/// A filter's own message; the dump also has one for each chain and priority, with handle 0.
+fn filter(message: &TcMessage) -> Option<Filter> {
+    let handle = u32::from(message.header.handle);
+    if handle == 0 {
+        return None;
+    }
+    let mut filter =
+        Filter { info: message.header.info, handle, kind: String::new(), name: None, program: None };
+    for attribute in &message.attributes {
+        match attribute {
+            TcAttribute::Kind(kind) => filter.kind.clone_from(kind),
+            TcAttribute::Options(options) => {
+                for option in options {
+                    match option {
+                        TcOption::Bpf(TcFilterBpfOption::ProgName(name)) => filter.name = Some(name.clone()),
+                        TcOption::Bpf(TcFilterBpfOption::ProgId(id)) => filter.program = Some(*id),
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    Some(filter)
+}
+
+/// One request on a socket of its own, which belongs to the calling thread's network namespace.
+fn request(message: RouteNetlinkMessage, flags: u16) -> io::Result<Vec<RouteNetlinkMessage>> {
+    let mut socket = Socket::new(NETLINK_ROUTE)?;
+    socket.bind_auto()?;
+    socket.connect(&SocketAddr::new(0, 0))?;
+    let mut header = NetlinkHeader::default();
+    header.flags = NLM_F_REQUEST | flags;
+    let mut request = NetlinkMessage::new(header, NetlinkPayload::from(message));
+    request.finalize();
+    let mut bytes = vec![0; request.buffer_len()];
+    request.serialize(&mut bytes);
+    socket.send(&bytes, 0)?;
+
+    let mut replies = Vec::new();
+    loop {
+        let (datagram, _) = socket.recv_from_full()?;
+        let mut rest = datagram.as_slice();
+        while !rest.is_empty() {
+            let reply = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest)
+                .map_err(|error| io::Error::other(format!("netlink: {error}")))?;
+            match reply.payload {
+                NetlinkPayload::Done(_) => return Ok(replies),
+                NetlinkPayload::Error(error) => {
+                    return if error.code.is_none() { Ok(replies) } else { Err(error.to_io()) };
+                }
+                NetlinkPayload::InnerMessage(message) => replies.push(message),
+                _ => {}
+            }
+            let length = (reply.header.length as usize).next_multiple_of(4);
+            rest = rest.get(length..).unwrap_or_default();
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! The pinned maps: what they must look like, reading them, and one write for each change.
+
+use std::{collections::BTreeMap, io, net::IpAddr, path::PathBuf};
+
+use aya::maps::{
+    Array, HashMap, LpmTrie, Map, MapData, MapError, MapType, PerCpuArray, PerCpuValues, lpm_trie::Key,
+};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use relay_common::{MAX_HOSTS, MAX_LANS, MAX_PEERS, PeerCounters, PeerSlot, Route, Verdict, map};
+
+use super::{DatapathError, Pins, error::errno, pins};
+use crate::{
+    key::PublicKey,
+    maps::{Counters, DatapathState, MapChange},
+};
+
+/// A map as `relay_common` describes it; sizes in bytes.
+struct Shape {
+    name: &'static str,
+    kind: MapType,
+    key: usize,
+    value: usize,
+    entries: u32,
+}
+
+const fn shape(name: &'static str, kind: MapType, key: usize, value: usize, entries: u32) -> Shape {
+    Shape { name, kind, key, value, entries }
+}
+
+const ROUTE: usize = size_of::<Route>();
+
+const SHAPES: [Shape; 8] = [
+    shape(map::ENABLED, MapType::Array, 4, 4, 1),
+    shape(map::HOSTS4, MapType::Hash, 4, ROUTE, MAX_HOSTS),
+    shape(map::HOSTS6, MapType::Hash, 16, ROUTE, MAX_HOSTS),
+    shape(map::LANS4, MapType::LpmTrie, 4 + 4, ROUTE, MAX_LANS),
+    shape(map::LANS6, MapType::LpmTrie, 4 + 16, ROUTE, MAX_LANS),
+    shape(map::PEER_COUNTERS, MapType::PerCpuArray, 4, size_of::<PeerCounters>(), MAX_PEERS),
+    shape(map::VERDICTS, MapType::PerCpuArray, 4, 8, Verdict::ALL.len() as u32),
+    shape(map::PEERS, MapType::Hash, 32, size_of::<PeerSlot>(), MAX_PEERS),
+];
+
+impl Shape {
+    /// Says how a map differs; `None` when it is as described.
+    fn difference(&self, map: &MapData) -> Result<Option<String>, MapError> {
+        let info = map.info()?;
+        let found = (info.map_type()?, info.key_size(), info.value_size(), info.max_entries());
+        let expected = (self.kind, self.key as u32, self.value as u32, self.entries);
+        Ok((found != expected).then(|| {
+            format!("map {} has (type, key, value, entries) {found:?}, not {expected:?}", self.name)
+        }))
+    }
+}
+
+/// The pin of each map, by name.
+pub(super) fn pin_paths(pins: &Pins) -> impl Iterator<Item = (&'static str, PathBuf)> {
+    let folder = pins.maps();
+    SHAPES.iter().map(move |shape| (shape.name, folder.join(shape.name)))
+}
+
+/// Unpins maps that are not as this layout describes them: leftovers of a build that did not raise its number. A
+/// program that uses them keeps them until it is replaced.
+pub(super) fn unpin_leftovers(pins: &Pins) -> Result<(), DatapathError> {
+    for (shape, (_, path)) in SHAPES.iter().zip(pin_paths(pins)) {
+        if !path.exists() {
+            continue;
+        }
+        let as_described =
+            MapData::from_pin(&path).is_ok_and(|map| matches!(shape.difference(&map), Ok(None)));
+        if !as_described {
+            pins::remove_all(&path)?;
+        }
+    }
+    Ok(())
+}
+
+/// The maps of one interface.
+pub struct PinnedMaps {
+    enabled: Array<MapData, u32>,
+    hosts4: HashMap<MapData, [u8; 4], u32>,
+    hosts6: HashMap<MapData, [u8; 16], u32>,
+    lans4: LpmTrie<MapData, [u8; 4], u32>,
+    lans6: LpmTrie<MapData, [u8; 16], u32>,
+    peer_counters: PerCpuArray<MapData, [u64; 4]>,
+    verdicts: PerCpuArray<MapData, u64>,
+    peers: HashMap<MapData, [u8; 32], PeerSlot>,
+}
+
+impl PinnedMaps {
+    /// Opens the pinned maps without loading anything: a daemon need not run.
+    ///
+    /// # Errors
+    /// [`DatapathError::NotLoaded`] where there are none, [`DatapathError::Denied`] without CAP_BPF.
+    pub fn open(pins: &Pins) -> Result<Self, DatapathError> {
+        let folder = pins.maps();
+        Self::from_source(|name| {
+            MapData::from_pin(folder.join(name)).and_then(Map::from_map_data).map_err(|error| {
+                let absent = errno(&error).is_some_and(|error| error.kind() == io::ErrorKind::NotFound);
+                if absent {
+                    let interface = pins.interface().to_string();
+                    DatapathError::NotLoaded { interface, path: folder.clone() }
+                } else {
+                    DatapathError::map(format!("open the map {}", folder.join(name).display()), &error)
+                }
+            })
+        })
+    }
+
+    /// Takes the maps from wherever `source` finds them by name, and checks that they are as described.
+    pub(super) fn from_source(
+        mut source: impl FnMut(&'static str) -> Result<Map, DatapathError>,
+    ) -> Result<Self, DatapathError> {
+        let mut maps = BTreeMap::new();
+        for shape in &SHAPES {
+            let map = source(shape.name)?;
+            let difference = data(&map).map_or_else(
+                || Ok(Some(format!("map {} is of another kind", shape.name))),
+                |data| shape.difference(data),
+            );
+            let difference =
+                difference.map_err(|error| DatapathError::map(format!("read map {}", shape.name), &error))?;
+            if let Some(difference) = difference {
+                return Err(DatapathError::BadObject(difference));
+            }
+            maps.insert(shape.name, map);
+        }
+        Self::typed(maps).map_err(|error| DatapathError::map("open the maps", &error))
+    }
+
+    fn typed(mut maps: BTreeMap<&'static str, Map>) -> Result<Self, MapError> {
+        let mut take = |name: &str| maps.remove(name).ok_or(MapError::ElementNotFound);
+        Ok(Self {
+            enabled: take(map::ENABLED)?.try_into()?,
+            hosts4: take(map::HOSTS4)?.try_into()?,
+            hosts6: take(map::HOSTS6)?.try_into()?,
+            lans4: take(map::LANS4)?.try_into()?,
+            lans6: take(map::LANS6)?.try_into()?,
+            peer_counters: take(map::PEER_COUNTERS)?.try_into()?,
+            verdicts: take(map::VERDICTS)?.try_into()?,
+            peers: take(map::PEERS)?.try_into()?,
+        })
+    }
+
+    /// What the maps hold.
+    ///
+    /// # Errors
+    /// The kernel refuses a read.
+    pub fn read(&self) -> Result<DatapathState, DatapathError> {
+        self.state().map_err(|error| DatapathError::map("read the route maps", &error))
+    }
+
+    fn state(&self) -> Result<DatapathState, MapError> {
+        let mut state = DatapathState { enabled: self.enabled.get(&0, 0)? != 0, ..DatapathState::default() };
+        for entry in self.peers.iter() {
+            let (key, slot) = entry?;
+            state.slots.insert(PublicKey::new(key), slot);
+        }
+        for entry in self.hosts4.iter() {
+            let (address, route) = entry?;
+            state.hosts.insert(IpAddr::from(address), bytemuck::cast(route));
+        }
+        for entry in self.hosts6.iter() {
+            let (address, route) = entry?;
+            state.hosts.insert(IpAddr::from(address), bytemuck::cast(route));
+        }
+        for entry in self.lans4.iter() {
+            let (key, route) = entry?;
+            if let Some(prefix) = prefix(IpAddr::from(key.data()), key.prefix_len()) {
+                state.lans.insert(prefix, bytemuck::cast(route));
+            }
+        }
+        for entry in self.lans6.iter() {
+            let (key, route) = entry?;
+            if let Some(prefix) = prefix(IpAddr::from(key.data()), key.prefix_len()) {
+                state.lans.insert(prefix, bytemuck::cast(route));
+            }
+        }
+        Ok(state)
+    }
+
+    /// What was counted, summed over CPUs, for every peer that has a slot.
+    ///
+    /// # Errors
+    /// The kernel refuses a read.
+    pub fn counters(&self) -> Result<Counters, DatapathError> {
+        self.sums().map_err(|error| DatapathError::map("read the counters", &error))
+    }
+
+    fn sums(&self) -> Result<Counters, MapError> {
+        let mut counters = Counters { peers: BTreeMap::new(), verdicts: [0; Verdict::ALL.len()] };
+        for verdict in Verdict::ALL {
+            let index = *verdict as u32;
+            counters.verdicts[index as usize] = self.verdicts.get(&index, 0)?.iter().sum();
+        }
+        for entry in self.peers.iter() {
+            let (key, slot) = entry?;
+            let mut sum = [0u64; 4];
+            for on_cpu in self.peer_counters.get(&slot, 0)?.iter() {
+                for (sum, value) in sum.iter_mut().zip(on_cpu) {
+                    *sum = sum.wrapping_add(*value);
+                }
+            }
+            counters.peers.insert(PublicKey::new(key), bytemuck::cast::<_, PeerCounters>(sum));
+        }
+        Ok(counters)
+    }
+
+    /// Performs the changes in their order. Returns how many found their map full: those go by the kernel's own path.
+    ///
+    /// # Errors
+    /// The kernel refuses a write; the changes before it stand.
+    pub fn apply(&mut self, changes: &[MapChange]) -> Result<usize, DatapathError> {
+        let mut overflow = 0;
+        for change in changes {
+            match self.perform(change) {
+                Ok(()) => {}
+                Err(error) if is_full(&error) => overflow += 1,
+                Err(error) => return Err(DatapathError::map(act(change), &error)),
+            }
+        }
+        Ok(overflow)
+    }
+
+    fn perform(&mut self, change: &MapChange) -> Result<(), MapError> {
+        match change {
+            MapChange::Enable(enabled) => self.enabled.set(0, u32::from(*enabled), 0),
+            MapChange::AssignSlot(key, slot) => {
+                let cpus = aya::util::nr_cpus().map_err(|(_, error)| error)?;
+                self.peer_counters.set(*slot, PerCpuValues::try_from(vec![[0; 4]; cpus])?, 0)?;
+                self.peers.insert(key.as_bytes(), slot, 0)
+            }
+            MapChange::FreeSlot(key) => absent_is_fine(self.peers.remove(key.as_bytes())),
+            MapChange::SetHost(IpAddr::V4(address), route) => {
+                self.hosts4.insert(address.octets(), word(*route), 0)
+            }
+            MapChange::SetHost(IpAddr::V6(address), route) => {
+                self.hosts6.insert(address.octets(), word(*route), 0)
+            }
+            MapChange::RemoveHost(IpAddr::V4(address)) => {
+                absent_is_fine(self.hosts4.remove(&address.octets()))
+            }
+            MapChange::RemoveHost(IpAddr::V6(address)) => {
+                absent_is_fine(self.hosts6.remove(&address.octets()))
+            }
+            MapChange::SetLan(IpNet::V4(lan), route) => self.lans4.insert(&key4(lan), word(*route), 0),
+            MapChange::SetLan(IpNet::V6(lan), route) => self.lans6.insert(&key6(lan), word(*route), 0),
+            MapChange::RemoveLan(IpNet::V4(lan)) => absent_is_fine(self.lans4.remove(&key4(lan))),
+            MapChange::RemoveLan(IpNet::V6(lan)) => absent_is_fine(self.lans6.remove(&key6(lan))),
+        }
+    }
+}
+
+fn word(route: Route) -> u32 {
+    bytemuck::cast(route)
+}
+
+fn key4(lan: &Ipv4Net) -> Key<[u8; 4]> {
+    Key::new(u32::from(lan.prefix_len()), lan.network().octets())
+}
+
+fn key6(lan: &Ipv6Net) -> Key<[u8; 16]> {
+    Key::new(u32::from(lan.prefix_len()), lan.network().octets())
+}
+
+fn prefix(address: IpAddr, length: u32) -> Option<IpNet> {
+    IpNet::new(address, u8::try_from(length).ok()?).ok()
+}
+
+/// The map's own data, for the kinds that relay has.
+const fn data(map: &Map) -> Option<&MapData> {
+    match map {
+        Map::Array(data) | Map::HashMap(data) | Map::LpmTrie(data) | Map::PerCpuArray(data) => Some(data),
+        _ => None,
+    }
+}
+
+/// A hash map that is full says E2BIG (kernel/bpf/hashtab.c), a trie ENOSPC (kernel/bpf/lpm_trie.c).
+fn is_full(error: &MapError) -> bool {
+    use nix::libc::{E2BIG, ENOSPC};
+    errno(error).and_then(io::Error::raw_os_error).is_some_and(|code| code == E2BIG || code == ENOSPC)
+}
+
+fn absent_is_fine(result: Result<(), MapError>) -> Result<(), MapError> {
+    match result {
+        Err(error)
+            if matches!(error, MapError::KeyNotFound)
+                || errno(&error).is_some_and(|error| error.kind() == io::ErrorKind::NotFound) =>
+        {
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+fn act(change: &MapChange) -> String {
+    match change {
+        MapChange::Enable(true) => "switch the fast path on".into(),
+        MapChange::Enable(false) => "switch the fast path off".into(),
+        MapChange::AssignSlot(key, slot) => format!("give peer {key} the counters in slot {slot}"),
+        MapChange::FreeSlot(key) => format!("free the counters of peer {key}"),
+        MapChange::SetHost(address, _) => format!("put {address} in the route map"),
+        MapChange::RemoveHost(address) => format!("take {address} from the route map"),
+        MapChange::SetLan(lan, _) => format!("put {lan} in the route map"),
+        MapChange::RemoveLan(lan) => format!("take {lan} from the route map"),
+    }
+}

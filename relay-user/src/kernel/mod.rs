@@ -1,0 +1,3 @@
+//! One module for each kernel interface. They never import one another.
+
+pub mod datapath;

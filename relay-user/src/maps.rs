@@ -1,0 +1,79 @@
+//! What the maps of the fast path hold, as plain data: read by [`crate::kernel::datapath`], decided by
+//! [`crate::datapath_plan`].
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use ipnet::IpNet;
+use relay_common::{PeerCounters, PeerSlot, Route, Verdict};
+
+use crate::key::PublicKey;
+
+/// What the route maps shall hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Maps {
+    /// Whose counters each slot holds.
+    pub slots: BTreeMap<PublicKey, PeerSlot>,
+    /// Single addresses.
+    pub hosts: BTreeMap<IpAddr, Route>,
+    /// Prefixes shorter than a single address, without host bits.
+    pub lans: BTreeMap<IpNet, Route>,
+    /// Peers that found no slot; they go by the kernel's own path.
+    pub overflow: usize,
+}
+
+/// What the maps hold, read from the kernel.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DatapathState {
+    /// Whose counters each slot holds.
+    pub slots: BTreeMap<PublicKey, PeerSlot>,
+    /// Single addresses.
+    pub hosts: BTreeMap<IpAddr, Route>,
+    /// Prefixes shorter than a single address.
+    pub lans: BTreeMap<IpNet, Route>,
+    /// Whether the fast path is switched on.
+    pub enabled: bool,
+}
+
+/// One write to one map.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MapChange {
+    /// Switch the fast path on or off.
+    Enable(bool),
+    /// Zero the slot's counters, then say whose they are.
+    AssignSlot(PublicKey, PeerSlot),
+    /// Nobody's counters any more.
+    FreeSlot(PublicKey),
+    /// The way of a single address.
+    SetHost(IpAddr, Route),
+    /// Forget a single address.
+    RemoveHost(IpAddr),
+    /// The way of a prefix.
+    SetLan(IpNet, Route),
+    /// Forget a prefix.
+    RemoveLan(IpNet),
+}
+
+/// What the fast path counted, summed over CPUs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Counters {
+    /// By peer.
+    pub peers: BTreeMap<PublicKey, PeerCounters>,
+    /// Packets by [`Verdict`]'s value.
+    pub verdicts: [u64; Verdict::ALL.len()],
+}
+
+impl Counters {
+    /// Packets that got this verdict.
+    #[must_use]
+    pub const fn verdict(&self, verdict: Verdict) -> u64 {
+        self.verdicts[verdict as usize]
+    }
+
+    /// Packets redirected ÷ packets that `tunnel` saw; `None` when it saw none.
+    #[must_use]
+    pub fn fast_path_share(&self) -> Option<f64> {
+        let seen: u64 = self.verdicts.iter().sum();
+        // Lossless up to 2^53 packets, and a share needs no more digits than that.
+        (seen > 0).then(|| self.verdict(Verdict::Redirected) as f64 / seen as f64)
+    }
+}
