@@ -1,3 +1,5 @@
 //! One module for each kernel interface. They never import one another.
 
 pub mod datapath;
+pub mod netlink;
+pub mod wireguard;

@@ -1,0 +1,4 @@
+//! relay's doors to the kernel, each tried on a kernel: as root, every case in network and mount namespaces of its own.
+
+mod netlink;
+mod space;
