@@ -1,0 +1,146 @@
+//! IPv6: what makes a packet plain, and what a router does to it.
+
+use core::mem::offset_of;
+
+use network_types::ip::{IpProto, Ipv6Hdr};
+use relay_common::Verdict;
+
+use crate::{maps::Way, mss, mutant, packet::Packet};
+
+/// The fixed header, as it stands in the packet.
+type Words = [u16; Ipv6Hdr::LEN / 2];
+
+const PAYLOAD_LENGTH: usize = offset_of!(Ipv6Hdr, payload_len) / 2;
+/// Next header and hop limit share a word.
+const NEXT_HEADER: usize = offset_of!(Ipv6Hdr, next_hdr) / 2;
+const SOURCE: usize = offset_of!(Ipv6Hdr, src_addr) / 2;
+const DESTINATION: usize = offset_of!(Ipv6Hdr, dst_addr) / 2;
+
+/// The two headers that every TCP segment has, which its MSS leaves room for.
+const IP_AND_TCP: u32 = (Ipv6Hdr::LEN + mss::TCP_LEN) as u32;
+
+/// What stands behind a header, as far as the fast path must tell it apart.
+enum Next {
+    Tcp,
+    Fragment,
+    /// Hop-by-hop options, which a router must look at, and headers behind which a SYN can hide.
+    Extension,
+    /// Everything that ends the chain: UDP, ICMPv6, and ESP, which nobody on the way can read.
+    Other,
+}
+
+#[inline(always)]
+pub(crate) fn forward(packet: &mut Packet) -> Result<Way, Verdict> {
+    let header: Words = packet.words(0)?;
+    check(&header, packet.len())?;
+    let way = Way::v6(address(&header, SOURCE), address(&header, DESTINATION))?;
+    let mtu = packet.fitting_mtu()?;
+    let clamp = transport(&header, packet, mtu)?;
+
+    if let Some(clamp) = clamp {
+        clamp.apply(packet)?;
+    }
+    decrement_hop_limit(&header, packet)?;
+    Ok(way)
+}
+
+/// RFC 8200 3 (version, length, hop limit) and RFC 4291 2.5 (addresses). A jumbogram has a payload length of zero, which
+/// does not fit.
+#[inline(always)]
+fn check(header: &Words, len: u32) -> Result<(), Verdict> {
+    let [version, _] = header[0].to_ne_bytes();
+    if version >> 4 != 6 {
+        return Err(Verdict::Malformed);
+    }
+    // WireGuard cuts its padding off, so bytes behind the packet's end are as odd as missing ones.
+    let length = u32::from(u16::from_be(header[PAYLOAD_LENGTH])) + Ipv6Hdr::LEN as u32;
+    if length != len && !mutant::LENGTH_UNCHECKED {
+        return Err(Verdict::Malformed);
+    }
+    let [_, hop_limit] = header[NEXT_HEADER].to_ne_bytes();
+    if hop_limit <= if mutant::TTL_ONE_FORWARDED { 0 } else { 1 } {
+        return Err(Verdict::TtlExpired);
+    }
+    if is_martian(&address(header, SOURCE)) && !mutant::MARTIAN_SOURCE_FORWARDED {
+        return Err(Verdict::Martian);
+    }
+    if is_martian(&address(header, DESTINATION)) && !mutant::MARTIAN_DESTINATION_FORWARDED {
+        return Err(Verdict::Martian);
+    }
+    Ok(())
+}
+
+/// Whether an address is never forwarded: multicast (ff00::/8), link-local (fe80::/10), and all that begins with 80
+/// zero bits: `::`, `::1`, IPv4-compatible addresses (RFC 4291 2.5.5.1, deprecated) and IPv4-mapped ones, whose use
+/// on the wire the kernel refuses (`ip6_rcv_core`, draft-itojun-v6ops-v4mapped-harmful).
+#[inline(always)]
+fn is_martian(address: &[u16; 8]) -> bool {
+    let [first, second] = address[0].to_ne_bytes();
+    first == 0xff
+        || (first == 0xfe && second & 0xc0 == 0x80)
+        || address[0] | address[1] | address[2] | address[3] | address[4] == 0
+}
+
+#[inline(always)]
+fn address(header: &Words, at: usize) -> [u16; 8] {
+    let mut address = [0; 8];
+    address.copy_from_slice(&header[at..at + 8]);
+    address
+}
+
+#[inline(always)]
+fn next(value: u8) -> Next {
+    const TCP: u8 = IpProto::Tcp as u8;
+    const FRAGMENT: u8 = IpProto::Ipv6Frag as u8;
+    const HOP_BY_HOP: u8 = IpProto::HopOpt as u8;
+    const ROUTING: u8 = IpProto::Ipv6Route as u8;
+    const AUTHENTICATION: u8 = IpProto::Ah as u8;
+    const DESTINATION_OPTIONS: u8 = IpProto::Ipv6Opts as u8;
+    const MOBILITY: u8 = IpProto::MobilityHeader as u8;
+    const HOST_IDENTITY: u8 = IpProto::Hip as u8;
+    const SHIM6: u8 = IpProto::Shim6 as u8;
+    match value {
+        TCP => Next::Tcp,
+        FRAGMENT => Next::Fragment,
+        HOP_BY_HOP if mutant::HOP_BY_HOP_FORWARDED => Next::Other,
+        HOP_BY_HOP | ROUTING | AUTHENTICATION | DESTINATION_OPTIONS => Next::Extension,
+        MOBILITY | HOST_IDENTITY | SHIM6 => Next::Extension,
+        _ => Next::Other,
+    }
+}
+
+/// What TCP asks for.
+#[inline(always)]
+fn transport(header: &Words, packet: &mut Packet, mtu: u32) -> Result<Option<mss::Clamp>, Verdict> {
+    let [value, _] = header[NEXT_HEADER].to_ne_bytes();
+    match next(value) {
+        Next::Tcp => mss::inspect::<{ Ipv6Hdr::LEN }>(packet, mtu, IP_AND_TCP),
+        Next::Fragment => fragment(packet),
+        Next::Extension => Err(Verdict::Options),
+        Next::Other => Ok(None),
+    }
+}
+
+/// A fragment is forwarded by its IP header alone, as the rest of its flow is, where no SYN can hide in it: the
+/// stack's rule clamps one also in a first fragment.
+#[inline(always)]
+fn fragment(packet: &mut Packet) -> Result<Option<mss::Clamp>, Verdict> {
+    /// In the second word of the fragment header (RFC 8200 4.5), in units that do not matter here.
+    const OFFSET: u16 = 0xfff8;
+    let [next_reserved, offset, _, _] = packet.words(Ipv6Hdr::LEN)?;
+    let [value, _] = next_reserved.to_ne_bytes();
+    match next(value) {
+        Next::Tcp if u16::from_be(offset) & OFFSET == 0 => Err(Verdict::Options),
+        Next::Tcp | Next::Other => Ok(None),
+        Next::Fragment | Next::Extension => Err(Verdict::Options),
+    }
+}
+
+/// Hop limit − 1 (RFC 8200 3); no checksum covers it.
+#[inline(always)]
+fn decrement_hop_limit(header: &Words, packet: &mut Packet) -> Result<(), Verdict> {
+    let [value, hop_limit] = header[NEXT_HEADER].to_ne_bytes();
+    // `check` refused 0, and 1.
+    let hop_limit = if mutant::HOP_LIMIT_KEPT { hop_limit } else { hop_limit - 1 };
+    packet.write(NEXT_HEADER * 2, [u16::from_ne_bytes([value, hop_limit])])
+}
