@@ -1,2 +1,62 @@
-//! Verbs for people who work on relay.
-fn main() {}
+//! Verbs for people who work on relay: `cargo xtask <verb>`. This file only reads the command line and dispatches.
+
+mod bpf;
+mod build;
+mod check;
+mod env;
+mod lab;
+mod process;
+mod run;
+mod setup;
+mod test;
+
+use clap::{Parser, Subcommand};
+
+/// Everything repeated is a verb. `run` and `test` install what they need themselves.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Install what build and tests need; says what and why, changes nothing when all is there
+    #[command(after_help = "Example:\n  cargo xtask setup")]
+    Setup,
+    /// Build relay and start it in the foreground as root; the first time, make its configuration too
+    #[command(after_help = run::EXAMPLES)]
+    Run(run::Args),
+    /// Run the tests, all heights or those named
+    #[command(after_help = test::EXAMPLES)]
+    Test(test::Args),
+    /// Formatting, clippy for the host and for BPF, documentation; no warning passes
+    #[command(after_help = "Example:\n  cargo xtask check")]
+    Check,
+    /// A phone behind NAT fetches a page from a NAS behind carrier-grade NAT, in network namespaces
+    #[command(after_help = lab::EXAMPLES)]
+    Lab(lab::Args),
+}
+
+fn main() -> anyhow::Result<()> {
+    let cli = Cli::parse();
+    let env = env::Env::find()?;
+    match cli.verb {
+        Verb::Setup => setup::everything(&env),
+        Verb::Run(args) => run::run(&env, &args),
+        Verb::Test(args) => test::run(&env, &args),
+        Verb::Check => check::run(&env),
+        Verb::Lab(args) => lab::run(&env, &args),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

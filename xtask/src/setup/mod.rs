@@ -1,0 +1,85 @@
+//! `cargo xtask setup`: what build and tests need, and why. The other verbs call the parts that they need.
+//!
+//! Everything is looked for before anything is done, by files and not by asking package managers, so that a machine
+//! that has it all loses no time here.
+
+mod apt;
+mod bpffs;
+mod linker;
+mod packages;
+mod toolchain;
+
+use anyhow::Result;
+
+pub(crate) use toolchain::Toolchain;
+
+use crate::{env::Env, process};
+
+/// Whether a thing that is already there is worth a line.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Voice {
+    /// `setup` itself: say everything.
+    All,
+    /// A verb that needs a part: speak only when something is done.
+    Changes,
+}
+
+impl Voice {
+    fn have(self, what: &str, why: &str) {
+        if self == Self::All {
+            process::say(format_args!("    have {what}: {why}"));
+        }
+    }
+}
+
+/// The verb: every part, with a line for each.
+pub(crate) fn everything(env: &Env) -> Result<()> {
+    let voice = Voice::All;
+    apt::ensure(voice, packages::RUN)?;
+    apt::ensure(voice, packages::NETNS)?;
+    let toolchain = toolchain::ensure(voice)?;
+    linker::ensure(env, voice, &toolchain)?;
+    lints(voice, &toolchain)?;
+    bpffs::ensure(voice)?;
+    process::say("==> everything is there");
+    Ok(())
+}
+
+/// What builds the eBPF object: a rustc with the sources of core, and a bpf-linker of the same LLVM.
+pub(crate) fn ebpf(env: &Env) -> Result<Toolchain> {
+    let toolchain = toolchain::ensure(Voice::Changes)?;
+    linker::ensure(env, Voice::Changes, &toolchain)?;
+    Ok(toolchain)
+}
+
+/// What `relay up` needs of the system.
+pub(crate) fn running() -> Result<()> {
+    apt::ensure(Voice::Changes, packages::RUN)?;
+    bpffs::ensure(Voice::Changes)
+}
+
+/// What the heights in network namespaces and the laboratory need.
+pub(crate) fn netns() -> Result<()> {
+    running()?;
+    apt::ensure(Voice::Changes, packages::NETNS)
+}
+
+/// What `check` needs: the compiler for BPF and its clippy, no linker. `None` for clippy where the chosen
+/// toolchain has none and cannot be given one here.
+pub(crate) fn checking() -> Result<(Toolchain, Option<std::path::PathBuf>)> {
+    let toolchain = toolchain::ensure(Voice::Changes)?;
+    let clippy = lints(Voice::Changes, &toolchain)?;
+    Ok((toolchain, clippy))
+}
+
+/// The `cargo-clippy` of the toolchain; for Debian's compiler it is a package of its own.
+fn lints(voice: Voice, toolchain: &Toolchain) -> Result<Option<std::path::PathBuf>> {
+    if toolchain.debian {
+        apt::ensure(voice, packages::CLIPPY)?;
+    }
+    let found = toolchain.clippy();
+    if let Some(clippy) = &found {
+        voice.have(&clippy.display().to_string(), "lints the eBPF programs");
+    }
+    Ok(found)
+}

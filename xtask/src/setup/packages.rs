@@ -1,0 +1,44 @@
+//! What comes from the distribution, and what for.
+
+/// A Debian package, the file that proves it is installed, and the reason we ask for it.
+pub(super) struct Package {
+    /// Debian's name.
+    pub(super) name: &'static str,
+    /// A program in `PATH`, or an absolute path.
+    pub(super) proof: &'static str,
+    /// What it is for.
+    pub(super) why: &'static str,
+}
+
+const fn package(name: &'static str, proof: &'static str, why: &'static str) -> Package {
+    Package { name, proof, why }
+}
+
+/// For the eBPF compiler from Debian. libLLVM comes along with it.
+pub(super) const COMPILER: &[Package] = &[
+    package("rustc-web", super::toolchain::DEBIAN_RUSTC, "compiles the eBPF programs"),
+    package("rust-web-src", super::toolchain::DEBIAN_CORE, "the sources of core, which BPF builds from"),
+];
+
+/// For bpf-linker, which links with LLVM, a C++ library.
+pub(super) const LINKER: &[Package] =
+    &[package("gcc", "cc", "links programs"), package("g++", "c++", "the C++ library that LLVM needs")];
+
+/// For `check` with Debian's compiler.
+pub(super) const CLIPPY: &[Package] =
+    &[package("rust-web-clippy", "/usr/bin/clippy-driver", "lints the eBPF programs")];
+
+/// For `relay up`.
+pub(super) const RUN: &[Package] = &[package("nftables", "nft", "relay's own firewall table")];
+
+/// For tests in network namespaces and the laboratory.
+pub(super) const NETNS: &[Package] = &[
+    package("iproute2", "ip", "namespaces, links and routes of the laboratory"),
+    package("iptables", "iptables", "rules of other programs that the firewall tests put in the way"),
+    package("ethtool", "ethtool", "offload switches of test devices"),
+    package("procps", "sysctl", "wg-quick's PostUp switches forwarding on with it"),
+    package("util-linux", "nsenter", "enters namespaces with bpffs in sight"),
+    package("wireguard-tools", "wg-quick", "runs the configurations that relay prints"),
+    package("wireguard-go", "wireguard-go", "a WireGuard that is not ours, for hosts whose kernel has none"),
+    package("curl", "curl", "the phone's browser"),
+];

@@ -1,0 +1,182 @@
+//! `cargo xtask test`: the heights of test, each with what it needs, what it ran and what it took.
+//!
+//! A height is a function of [`Env`] and nothing else; another one is a row in [`Height`] and an arm in `run_height`.
+
+use std::{
+    ffi::OsStr,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+use clap::ValueEnum;
+
+use crate::{
+    bpf, build,
+    env::{Env, Profile},
+    lab,
+    process::{as_root, find_program, is_root, run as run_command, say, time},
+    setup,
+};
+
+/// Examples for `--help`.
+pub(crate) const EXAMPLES: &str = "Examples:
+  cargo xtask test
+  cargo xtask test unit program";
+
+/// What `test` is told.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Heights to run; all when none is named
+    heights: Vec<Height>,
+}
+
+/// Where a test stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Height {
+    /// Pure functions; needs no root and no eBPF
+    Unit,
+    /// The eBPF programs, packet by packet, with BPF_PROG_TEST_RUN; needs root
+    Program,
+    /// The real path of packets in network namespaces, and the laboratory; needs root
+    Netns,
+    /// Seeded faults in the eBPF programs, each caught by a named test; needs root
+    Mutants,
+}
+
+impl Height {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Unit => "unit",
+            Self::Program => "program",
+            Self::Netns => "netns",
+            Self::Mutants => "mutants",
+        }
+    }
+
+    fn needs_root(self) -> bool {
+        self != Self::Unit
+    }
+}
+
+/// Runs the heights one after the other, all of them also when one fails, and ends with a table.
+pub(crate) fn run(env: &Env, args: &Args) -> Result<()> {
+    let begun = Instant::now();
+    let all = Height::value_variants();
+    let heights: Vec<Height> = all
+        .iter()
+        .copied()
+        .filter(|height| args.heights.is_empty() || args.heights.contains(height))
+        .collect();
+    let mut rows = Vec::new();
+    for &height in &heights {
+        say(format_args!("\n=== {}", height.name()));
+        let begun = Instant::now();
+        let result = run_height(env, height);
+        if let Err(error) = &result {
+            say(format_args!("{} failed: {error:#}", height.name()));
+        }
+        rows.push(Row { height, result, took: begun.elapsed() });
+    }
+    say(format_args!("\n{}", table(&rows, begun.elapsed())));
+    let failed: Vec<_> = rows.iter().filter(|row| row.result.is_err()).map(|row| row.height.name()).collect();
+    if failed.is_empty() { Ok(()) } else { bail!("failed: {}", failed.join(", ")) }
+}
+
+struct Row {
+    height: Height,
+    /// What ran, in one line.
+    result: Result<String>,
+    took: Duration,
+}
+
+fn table(rows: &[Row], overall: Duration) -> String {
+    let mut text = String::new();
+    for row in rows {
+        let (word, what) = match &row.result {
+            Ok(what) => ("passed", what.clone()),
+            Err(error) => ("FAILED", error.to_string().lines().next().unwrap_or_default().to_owned()),
+        };
+        text.push_str(&format!("{:<8}  {word}  {:>12}  {what}\n", row.height.name(), time(row.took)));
+    }
+    text.push_str(&format!("{:<8}  {:>20}", "overall", time(overall)));
+    text
+}
+
+fn run_height(env: &Env, height: Height) -> Result<String> {
+    if height.needs_root() && !is_root() && find_program("sudo").is_none() {
+        bail!("{} needs root, and there is no sudo: run `cargo xtask test` as root", height.name());
+    }
+    match height {
+        Height::Unit => unit(env),
+        Height::Program => program(env),
+        Height::Netns => netns(env),
+        Height::Mutants => mutants(env),
+    }
+}
+
+/// The crates whose tests are pure functions.
+const PURE: [&str; 3] = ["relay-common", "relay-user", "xtask"];
+
+fn unit(env: &Env) -> Result<String> {
+    let mut command = env.cargo();
+    command.arg("test");
+    for package in PURE {
+        command.args(["--package", package]);
+    }
+    run_command("testing without root (building may take a few minutes the first time)", &mut command)?;
+    Ok(PURE.join(", "))
+}
+
+fn program(env: &Env) -> Result<String> {
+    setup::running()?;
+    bpf::object(env)?;
+    test_binary(env, "program", Path::new(""))
+}
+
+fn netns(env: &Env) -> Result<String> {
+    setup::netns()?;
+    let relay = build::relay(env, Profile::Dev)?;
+    let ran = test_binary(env, "netns", &relay)?;
+    lab::tell(env, &relay, &[]).context("the laboratory")?;
+    Ok(format!("{ran}, the laboratory"))
+}
+
+fn mutants(env: &Env) -> Result<String> {
+    setup::running()?;
+    bpf::object(env)?;
+    let faults = bpf::mutants(env)?;
+    test_binary(env, "mutants", Path::new(""))?;
+    Ok(format!("{} seeded faults", faults.len()))
+}
+
+/// Builds a test program of relay-tests as who we are and runs it as root.
+fn test_binary(env: &Env, name: &str, relay: &Path) -> Result<String> {
+    let program = build::test_program(env, name)?;
+    let sets: &[(&str, &OsStr)] = &[("RELAY_BPF_DIR", env.bpf.as_os_str()), ("RELAY_BIN", relay.as_os_str())];
+    let mut command = as_root(&program, sets)?;
+    run_command(&format!("running the {name} tests"), command.current_dir(env.root.join("tests")))?;
+    Ok(format!("tests/{name}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_tells_failures() {
+        let rows = [
+            Row { height: Height::Unit, result: Ok("all".into()), took: Duration::from_secs(3) },
+            Row {
+                height: Height::Netns,
+                result: Err(anyhow::anyhow!("no\nmore")),
+                took: Duration::from_secs(200),
+            },
+        ];
+        let text = table(&rows, Duration::from_secs(203));
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines[0], "unit      passed         3.0 s  all");
+        assert_eq!(lines[1], "netns     FAILED    3 min 20 s  no");
+        assert_eq!(lines[2], "overall             3 min 23 s");
+    }
+}
