@@ -29,27 +29,30 @@ pub(crate) fn lab(env: &Env) -> Result<PathBuf> {
     Ok(env.built(Profile::Dev, "lab"))
 }
 
-/// Builds a test program of relay-tests without running it: it needs root, cargo does not.
-pub(crate) fn test_program(env: &Env, name: &str) -> Result<PathBuf> {
+/// The test programs of relay-tests by name, built but not run: running needs root, cargo does not.
+pub(crate) fn test_programs(env: &Env) -> Result<Vec<(String, PathBuf)>> {
     let mut command = env.cargo();
     command
-        .args(["test", "--package", "relay-tests", "--test", name, "--no-run"])
+        .args(["test", "--package", "relay-tests", "--tests", "--no-run"])
         .arg("--message-format=json-render-diagnostics")
         .stderr(std::process::Stdio::inherit());
-    crate::process::say(format_args!("==> building the {name} tests"));
-    let output = command.output().with_context(|| format!("starting cargo to build the {name} tests"))?;
-    anyhow::ensure!(output.status.success(), "building the {name} tests failed");
-    executable(&String::from_utf8_lossy(&output.stdout), name)
-        .with_context(|| format!("cargo built no test program {name}"))
+    crate::process::say("==> building the tests (a few minutes the first time)");
+    let output = command.output().context("starting cargo to build the tests")?;
+    anyhow::ensure!(output.status.success(), "building the tests failed");
+    Ok(executables(&String::from_utf8_lossy(&output.stdout)))
 }
 
-/// The executable of that test in cargo's messages.
-fn executable(messages: &str, name: &str) -> Option<PathBuf> {
+/// The executables of tests in cargo's messages, by the name of the target.
+fn executables(messages: &str) -> Vec<(String, PathBuf)> {
     messages
         .lines()
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-        .filter(|message| message["reason"] == "compiler-artifact" && message["target"]["name"] == name)
-        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .filter(|message| message["reason"] == "compiler-artifact" && message["profile"]["test"] == true)
+        .filter_map(|message| {
+            let name = message["target"]["name"].as_str()?.to_owned();
+            Some((name, PathBuf::from(message["executable"].as_str()?)))
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -57,15 +60,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_executable_is_found_among_messages() {
+    fn executables_are_found_among_messages() {
         let messages = concat!(
             r#"{"reason":"compiler-artifact","target":{"name":"relay_tests"},"executable":null}"#,
             "\nnot json\n",
-            r#"{"reason":"compiler-artifact","target":{"name":"program"},"executable":"/t/program-1"}"#,
+            r#"{"reason":"compiler-artifact","target":{"name":"lab"},"profile":{"test":false},"executable":"/t/lab"}"#,
+            "\n",
+            r#"{"reason":"compiler-artifact","target":{"name":"program"},"profile":{"test":true},"executable":"/t/p-1"}"#,
             "\n",
             r#"{"reason":"build-finished","success":true}"#
         );
-        assert_eq!(executable(messages, "program"), Some(PathBuf::from("/t/program-1")));
-        assert_eq!(executable(messages, "netns"), None);
+        assert_eq!(executables(messages), [("program".to_owned(), PathBuf::from("/t/p-1"))]);
     }
 }

@@ -10,6 +10,8 @@ mod run;
 mod setup;
 mod test;
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
 /// Everything repeated is a verb. `run` and `test` install what they need themselves.
@@ -39,7 +41,17 @@ enum Verb {
     Lab(lab::Args),
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
+    match dispatch() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            process::say(format_args!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch() -> anyhow::Result<()> {
     let cli = Cli::parse();
     let env = env::Env::find()?;
     match cli.verb {

@@ -3,12 +3,11 @@
 //! A height is a function of [`Env`] and nothing else; another one is a row in [`Height`] and an arm in `run_height`.
 
 use std::{
-    ffi::OsStr,
     path::Path,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use clap::ValueEnum;
 
 use crate::{
@@ -128,35 +127,52 @@ fn unit(env: &Env) -> Result<String> {
     Ok(PURE.join(", "))
 }
 
+/// The test program that runs the eBPF programs packet by packet.
+const PROGRAM: &str = "program";
+/// The test program that expects each seeded fault to be caught.
+const MUTANTS: &str = "mutants";
+
 fn program(env: &Env) -> Result<String> {
     setup::running()?;
     bpf::object(env)?;
-    test_binary(env, "program", Path::new(""))
+    test_binaries(env, |name| name == PROGRAM, None)
 }
 
+/// Every test program that is not another height's, so that a new one is not forgotten.
 fn netns(env: &Env) -> Result<String> {
     setup::netns()?;
     let relay = build::relay(env, Profile::Dev)?;
-    let ran = test_binary(env, "netns", &relay)?;
-    lab::tell(env, &relay, &[]).context("the laboratory")?;
-    Ok(format!("{ran}, the laboratory"))
+    let tests = test_binaries(env, |name| name != PROGRAM && name != MUTANTS, Some(&relay));
+    let told = lab::tell(env, &relay, &[]).context("the laboratory");
+    Ok(format!("{}, the laboratory", tests.and_then(|names| told.map(|()| names))?))
 }
 
 fn mutants(env: &Env) -> Result<String> {
     setup::running()?;
     bpf::object(env)?;
     let faults = bpf::mutants(env)?;
-    test_binary(env, "mutants", Path::new(""))?;
-    Ok(format!("{} seeded faults", faults.len()))
+    let ran = test_binaries(env, |name| name == MUTANTS, None)?;
+    Ok(format!("{ran}: {} seeded faults", faults.len()))
 }
 
-/// Builds a test program of relay-tests as who we are and runs it as root.
-fn test_binary(env: &Env, name: &str, relay: &Path) -> Result<String> {
-    let program = build::test_program(env, name)?;
-    let sets: &[(&str, &OsStr)] = &[("RELAY_BPF_DIR", env.bpf.as_os_str()), ("RELAY_BIN", relay.as_os_str())];
-    let mut command = as_root(&program, sets)?;
-    run_command(&format!("running the {name} tests"), command.current_dir(env.root.join("tests")))?;
-    Ok(format!("tests/{name}"))
+/// Builds the tests as who we are and runs the chosen ones as root: all of them, also when one fails.
+fn test_binaries(env: &Env, chosen: impl Fn(&str) -> bool, relay: Option<&Path>) -> Result<String> {
+    let programs: Vec<_> = build::test_programs(env)?.into_iter().filter(|(name, _)| chosen(name)).collect();
+    ensure!(!programs.is_empty(), "relay-tests has no such test program");
+    let mut sets = vec![("RELAY_BPF_DIR", env.bpf.as_os_str())];
+    sets.extend(relay.map(|relay| ("RELAY_BIN", relay.as_os_str())));
+    let mut failed = Vec::new();
+    for (name, program) in &programs {
+        let mut command = as_root(program, &sets)?;
+        let what = format!("running the {name} tests");
+        if let Err(error) = run_command(&what, command.current_dir(env.root.join("tests"))) {
+            say(format_args!("    {error:#}"));
+            failed.push(name.as_str());
+        }
+    }
+    ensure!(failed.is_empty(), "failing test programs: {}", failed.join(", "));
+    let names: Vec<_> = programs.iter().map(|(name, _)| name.as_str()).collect();
+    Ok(names.join(", "))
 }
 
 #[cfg(test)]
