@@ -1,5 +1,6 @@
 //! relay's userspace: from one file to a WireGuard hub whose traffic eBPF forwards.
 
+pub mod config;
 pub mod datapath_plan;
 pub mod desired;
 pub mod kernel;

@@ -1,0 +1,548 @@
+//! What is accepted, what is refused, and in which words.
+
+use std::{io, path::Path};
+
+use proptest::prelude::*;
+use zeroize::Zeroizing;
+
+use super::{meaning::mean, secret::Secret, *};
+use crate::{
+    desired::{AllowFrom, BackendChoice, FastPathMode},
+    key::PrivateKey,
+};
+
+/// Any 32 bytes are a private key.
+fn private_key() -> PrivateKey {
+    PrivateKey::new([7; 32])
+}
+
+/// A valid public key for each number but 0.
+fn key(number: u8) -> String {
+    PublicKey::new([number; 32]).to_string()
+}
+
+fn read_key(path: &Path) -> io::Result<Secret> {
+    let (text, mode) = match path.file_name().and_then(|name| name.to_str()) {
+        Some("missing.key") => return Err(io::Error::from(io::ErrorKind::NotFound)),
+        Some("open.key") => (private_key().expose_base64(), 0o644),
+        Some("broken.key") => (Zeroizing::new("CANARY".to_owned()), 0o600),
+        _ => (private_key().expose_base64(), 0o600),
+    };
+    Ok(Secret { text, mode })
+}
+
+fn host() -> Vec<HostNetwork> {
+    [("eth0", "203.0.113.7/24"), ("docker0", "172.17.0.1/16"), ("wg0", "10.9.0.1/24"), ("eth0", "0.0.0.0/0")]
+        .map(|(interface, net)| (interface.to_owned(), net.parse().expect("net")))
+        .to_vec()
+}
+
+fn understand(text: &str) -> Result<Config, ConfigErrors> {
+    let path = Path::new("relay.toml");
+    mean(path, text, Written::parse(path, text)?, &host(), &read_key)
+}
+
+fn refusal(text: &str) -> String {
+    match understand(text) {
+        Ok(_) => panic!("accepted:\n{text}"),
+        Err(errors) => errors.to_string(),
+    }
+}
+
+/// An `[interface]` of three lines, then `rest`.
+fn hub_and(rest: &str) -> String {
+    format!("[interface]\naddresses = [\"10.9.0.1/24\", \"fd52:1a9::1/64\"]\n\n{rest}")
+}
+
+fn peer(number: u8, name: &str, addresses: &str, more: &str) -> String {
+    format!(
+        "[[peer]]\nname = \"{name}\"\npublic_key = \"{}\"\naddresses = [{addresses}]\n{more}\n",
+        key(number)
+    )
+}
+
+#[test]
+fn the_least_file_gets_every_default() {
+    let config = understand(&hub_and("")).expect("accepted");
+    let desired = &config.desired;
+    assert_eq!(desired.interface.as_str(), "wg0");
+    assert_eq!((desired.listen_port, desired.mtu), (51820, 1420));
+    assert_eq!((desired.backend, desired.fast_path), (BackendChoice::Auto, FastPathMode::Auto));
+    assert_eq!(desired.endpoint, None);
+    assert!(!desired.firewall.manage && desired.firewall.allow_from.is_empty() && desired.peers.is_empty());
+    assert_eq!(desired.private_key, private_key());
+    assert!(config.warnings.is_empty() && config.disabled.is_empty());
+}
+
+#[test]
+fn every_key_is_understood() {
+    let text = format!(
+        r#"
+        [interface]
+        name = "hub"
+        listen_port = 443
+        addresses = ["10.8.0.1/24"]
+        private_key_file = "keys/open.key"
+        endpoint = "vps.example.net"
+        mtu = 1280
+        backend = "userspace"
+        fast_path = "always"
+        [firewall]
+        manage = true
+        allow_from = ["eth1", "198.51.100.0/24", "198.51.101.1"]
+        [[peer]]
+        name = "home"
+        public_key = "{}"
+        addresses = ["10.8.0.2/32"]
+        lans = ["192.168.40.0/24", "192.168.50.9"]
+        preshared_key_file = "home.psk"
+        endpoint = "192.0.2.1:51820"
+        [[peer]]
+        name = "phone"
+        public_key = "{}"
+        addresses = ["10.8.0.3"]
+        enabled = false
+        "#,
+        key(1),
+        key(2)
+    );
+    let config = understand(&text).expect("accepted");
+    let desired = &config.desired;
+    assert_eq!((desired.interface.as_str(), desired.listen_port, desired.mtu), ("hub", 443, 1280));
+    assert_eq!((desired.backend, desired.fast_path), (BackendChoice::Userspace, FastPathMode::Always));
+    assert_eq!(desired.endpoint.as_deref(), Some("vps.example.net:443"));
+    assert!(desired.firewall.manage);
+    let allowed: Vec<AllowFrom> = desired.firewall.allow_from.iter().cloned().collect();
+    assert_eq!(
+        allowed,
+        [
+            AllowFrom::Interface("eth1".parse().expect("name")),
+            AllowFrom::Prefix("198.51.100.0/24".parse().expect("net")),
+            AllowFrom::Prefix("198.51.101.1/32".parse().expect("net")),
+        ]
+    );
+    let (_, home, enabled) = config.peer("home").expect("home");
+    assert!(enabled);
+    assert_eq!(home.keepalive, Some(25), "the default for a peer with LANs");
+    assert!(home.preshared_key.is_some());
+    assert_eq!(home.endpoint, Some("192.0.2.1:51820".parse().expect("endpoint")));
+    let nets: Vec<String> = home.allowed_ips().iter().map(ToString::to_string).collect();
+    assert_eq!(nets, ["10.8.0.2/32", "192.168.40.0/24", "192.168.50.9/32"]);
+    let (_, phone, enabled) = config.peer("phone").expect("phone");
+    assert!(!enabled && phone.keepalive.is_none());
+    assert_eq!(desired.peers.len(), 1);
+    assert_eq!(config.warnings.len(), 1, "{:?}", config.warnings);
+    assert!(config.warnings[0].to_string().contains("keys/open.key"), "{}", config.warnings[0]);
+}
+
+#[test]
+fn keys_that_are_unknown_missing_or_of_the_wrong_type() {
+    for (text, expected) in [
+        ("", "relay.toml:1:1: missing field `interface`"),
+        ("[interface\n", "relay.toml:1:11: "),
+        ("[interface]\n", "relay.toml:1:1: missing field `addresses`"),
+        ("[interface]\naddresses = \"10.9.0.1/24\"\n", "relay.toml:2:13: invalid type: string"),
+        ("[interface]\naddresses = [1]\n", "relay.toml:2:14: invalid type: integer `1`, expected a string"),
+        ("[interface]\naddresses = []\n  colour = 1\n", "relay.toml:3:3: unknown field `colour`"),
+        ("[interface]\naddresses = []\nbackend = \"magic\"\n", "relay.toml:3:11: unknown variant `magic`"),
+        (&hub_and("[[peer]]\nname = \"x\"\n"), "relay.toml:4:1: missing field `public_key`"),
+        (&hub_and("[[peer]]\nallowed_ips = []\n"), "relay.toml:5:1: unknown field `allowed_ips`"),
+        (&hub_and("[[peer]]\nenabled = 1\n"), "relay.toml:5:11: invalid type"),
+        (&hub_and("[[peer]]\nname = \"a\"\nname = \"b\"\n"), "relay.toml:6:1: duplicate key"),
+    ] {
+        let errors = refusal(text);
+        assert!(errors.starts_with(expected), "{text}\nexpected {expected}\n     got {errors}");
+    }
+    let errors = refusal(&hub_and("[[peer]]\npreshared_key = \"CANARY\"\n"));
+    assert!(errors.contains("preshared_key_file") && !errors.contains("CANARY"), "{errors}");
+}
+
+/// (what follows the interface, the whole refusal)
+#[test]
+fn clashes_name_both() {
+    let v4 = "\"10.9.0.2\"";
+    let a = peer(1, "a", v4, "lans = [\"192.168.40.0/24\"]");
+    let cases = [
+        (
+            a.clone() + &peer(2, "a", "\"10.9.0.3\"", ""),
+            r#"relay.toml:10:8: two peers are called "a", the other on line 5; give each a name of its own"#,
+        ),
+        (
+            a.clone() + &peer(1, "b", "\"10.9.0.3\"", ""),
+            r#"relay.toml:11:14: peer "b" and peer "a" (line 6) have the same public key; each machine needs a key of its own"#,
+        ),
+        (
+            a.clone() + &peer(2, "b", v4, ""),
+            r#"relay.toml:12:14: address 10.9.0.2 of peer "b" is also address 10.9.0.2 of peer "a" (line 7); WireGuard gives each address to one peer"#,
+        ),
+        (
+            a.clone() + &peer(2, "b", "\"10.9.0.3\"", "lans = [\"192.168.40.0/24\"]"),
+            r#"relay.toml:13:9: LAN 192.168.40.0/24 of peer "b" is also LAN 192.168.40.0/24 of peer "a" (line 8); WireGuard gives each address to one peer"#,
+        ),
+        (
+            a.clone() + &peer(2, "b", "\"10.9.0.3\"", "lans = [\"192.168.0.0/16\"]"),
+            r#"relay.toml:13:9: LAN 192.168.0.0/16 of peer "b" overlaps LAN 192.168.40.0/24 of peer "a" (line 8); WireGuard gives each address to one peer"#,
+        ),
+        (
+            a.clone() + &peer(2, "b", "\"10.9.0.3\"", "lans = [\"192.168.40.7\"]"),
+            r#"relay.toml:13:9: LAN 192.168.40.7/32 of peer "b" overlaps LAN 192.168.40.0/24 of peer "a" (line 8); WireGuard gives each address to one peer"#,
+        ),
+        (
+            peer(1, "a", v4, "lans = [\"10.9.0.0/24\"]"),
+            r#"relay.toml:8:9: LAN 10.9.0.0/24 of peer "a" overlaps the tunnel's own subnet 10.9.0.0/24 (line 2); give the tunnel another subnet"#,
+        ),
+        (
+            peer(1, "a", v4, "lans = [\"10.0.0.0/8\"]"),
+            r#"relay.toml:8:9: LAN 10.0.0.0/8 of peer "a" overlaps the tunnel's own subnet 10.9.0.0/24 (line 2); give the tunnel another subnet"#,
+        ),
+        (
+            peer(1, "a", v4, "lans = [\"172.17.5.0/24\"]"),
+            r#"relay.toml:8:9: LAN 172.17.5.0/24 of peer "a" overlaps 172.17.0.0/16 of docker0 on this host; this host could no longer reach its own neighbours"#,
+        ),
+        (
+            peer(1, "a", v4, "lans = [\"0.0.0.0/0\"]"),
+            r#"relay.toml:8:9: LAN 0.0.0.0/0 of peer "a" would send the whole internet of this host to that peer; name the networks that are behind it"#,
+        ),
+        (
+            peer(1, "a", v4, "lans = [\"::/0\"]"),
+            r#"relay.toml:8:9: LAN ::/0 of peer "a" would send the whole internet of this host to that peer; name the networks that are behind it"#,
+        ),
+        (
+            peer(1, "a", v4, "lans = [\"128.0.0.0/1\"]"),
+            r#"relay.toml:8:9: LAN 128.0.0.0/1 of peer "a" overlaps 169.254.0.0/16 (link-local), which is never routed"#,
+        ),
+        (
+            peer(1, "a", v4, "lans = [\"fe80::/64\"]"),
+            r#"relay.toml:8:9: LAN fe80::/64 of peer "a" overlaps fe80::/10 (link-local), which is never routed"#,
+        ),
+        (
+            peer(1, "a", v4, "lans = [\"224.0.0.0/24\"]"),
+            r#"relay.toml:8:9: LAN 224.0.0.0/24 of peer "a" overlaps 224.0.0.0/4 (multicast), which is never routed"#,
+        ),
+        (
+            peer(1, "a", v4, "lans = [\"192.168.40.1/24\"]"),
+            r#"relay.toml:8:9: LAN 192.168.40.1/24 of peer "a" has host bits set; the network is 192.168.40.0/24"#,
+        ),
+        (
+            peer(1, "a", v4, "lans = [\"lan\"]"),
+            r#"relay.toml:8:9: LAN `lan` of peer "a" is not a network; write such as 192.168.40.0/24"#,
+        ),
+        (
+            peer(1, "a", "", ""),
+            r#"relay.toml:7:13: peer "a" has no address in the tunnel; give it one of the interface's subnet, or use `relay peer add`, which finds a free one"#,
+        ),
+        (
+            peer(1, "a", "\"10.9.1.2\"", ""),
+            r#"relay.toml:7:14: address 10.9.1.2 of peer "a" is outside of the interface's 10.9.0.0/24 and fd52:1a9::/64; give it an address of the subnet, or the interface an address in that one"#,
+        ),
+        (
+            peer(1, "a", "\"10.9.0.2/24\"", ""),
+            r#"relay.toml:7:14: address 10.9.0.2/24 of peer "a" is a whole network; write 10.9.0.2; networks behind a peer are its `lans`"#,
+        ),
+        (
+            peer(1, "a", "\"10.9.0.1\"", ""),
+            r#"relay.toml:7:14: address 10.9.0.1 of peer "a" is the hub's own (line 2)"#,
+        ),
+        (
+            peer(1, "a", "\"10.9.0.0\"", ""),
+            r#"relay.toml:7:14: address 10.9.0.0 of peer "a" is the network address of 10.9.0.0/24"#,
+        ),
+        (
+            peer(1, "a", "\"10.9.0.255\"", ""),
+            r#"relay.toml:7:14: address 10.9.0.255 of peer "a" is the broadcast address of 10.9.0.0/24"#,
+        ),
+        (
+            peer(1, "a", "\"fd52:1a9::\"", ""),
+            r#"relay.toml:7:14: address fd52:1a9:: of peer "a" is the subnet-router anycast address of fd52:1a9::/64"#,
+        ),
+        (
+            peer(1, " a", v4, ""),
+            "relay.toml:5:8: ` a` is not a peer name: one line of 1 to 64 characters, no white space at its ends",
+        ),
+        (
+            peer(1, "a", v4, "keepalive = 65536"),
+            r#"relay.toml:8:13: keepalive 65536 of peer "a" is not 0 to 65535 seconds"#,
+        ),
+        (
+            peer(1, "a", v4, "endpoint = \"home.example.net:51820\""),
+            r#"relay.toml:8:12: endpoint of peer "a": `home.example.net:51820` is neither an IP address nor a host name, with or without a port; write an address and a port such as 192.0.2.1:51820, or leave it out if the peer dials the hub"#,
+        ),
+        (
+            peer(1, "a", v4, "lans = [\"192.168.40.0/24\"]\nendpoint = \"192.168.40.1:51820\""),
+            r#"relay.toml:9:12: endpoint 192.168.40.1:51820 of peer "a" is inside of LAN 192.168.40.0/24 of peer "a" (line 8); the tunnel cannot be dialled through itself: 192.168.40.0/24 leads into it"#,
+        ),
+        (
+            peer(1, "a", v4, "preshared_key_file = \"missing.key\""),
+            "relay.toml:8:22: preshared_key_file: cannot read missing.key: entity not found; `wg genpsk` makes one",
+        ),
+        (
+            format!("[[peer]]\nname = \"a\"\npublic_key = \"short\"\naddresses = [{v4}]\n"),
+            r#"relay.toml:6:14: public_key of peer "a": not a WireGuard key: expected 44 characters of base64, as `wg genkey` and `wg pubkey` print them"#,
+        ),
+        (
+            format!(
+                "[[peer]]\nname = \"a\"\npublic_key = \"{}\"\naddresses = [{v4}]\n",
+                private_key().public_key()
+            ),
+            r#"relay.toml:6:14: peer "a" has the public key of the hub itself; write the key that `wg pubkey` prints on the peer's machine"#,
+        ),
+        (
+            "[firewall]\nallow_from = [\"192.0.2.1/24\"]".to_owned(),
+            "relay.toml:5:15: allow_from: 192.0.2.1/24 has host bits set; the network is 192.0.2.0/24",
+        ),
+        (
+            "[firewall]\nallow_from = [\"eth 0\"]".to_owned(),
+            "relay.toml:5:15: allow_from: `eth 0` is neither a prefix nor an interface",
+        ),
+        (
+            "[firewall]\nallow_from = [\"wg0\"]".to_owned(),
+            "relay.toml:5:15: allow_from: wg0 is the tunnel itself, whose peers reach one another anyway",
+        ),
+    ];
+    for (rest, expected) in cases {
+        assert_eq!(refusal(&hub_and(&rest)), expected, "{rest}");
+    }
+}
+
+#[test]
+fn an_interface_that_cannot_be() {
+    for (lines, expected) in [
+        (
+            "addresses = []",
+            "relay.toml:2:13: the interface has no address; give it one in a private subnet: `addresses = [\"10.9.0.1/24\"]`",
+        ),
+        (
+            "addresses = [\"10.9.0.1\"]",
+            "relay.toml:2:14: `10.9.0.1` is not an address with a prefix length; write such as 10.9.0.1/24",
+        ),
+        (
+            "addresses = [\"fd52::1\"]",
+            "relay.toml:2:14: `fd52::1` is not an address with a prefix length; write such as fd52::1/64",
+        ),
+        (
+            "addresses = [\"10.9.0.0/24\"]",
+            "relay.toml:2:14: 10.9.0.0 is the network address of 10.9.0.0/24, not a machine's",
+        ),
+        (
+            "addresses = [\"169.254.7.1/24\"]",
+            "relay.toml:2:14: the interface's subnet 169.254.7.0/24 is in 169.254.0.0/16 (link-local)",
+        ),
+        (
+            "addresses = [\"10.9.0.1/24\", \"10.9.0.9/16\"]",
+            "relay.toml:2:29: the interface's subnets 10.9.0.9/16 and 10.9.0.1/24 (line 2) overlap; one address per subnet",
+        ),
+        (
+            "addresses = [\"203.0.113.9/28\"]",
+            "relay.toml:2:14: the tunnel's subnet 203.0.113.0/28 overlaps 203.0.113.0/24 of eth0 on this host; choose a subnet that is in use nowhere near",
+        ),
+        (
+            "addresses = [\"10.9.0.1/24\"]\nname = \"much-too-long-a-name\"",
+            "relay.toml:3:8: `much-too-long-a-name` is not an interface name: 1 to 15 of a-z A-Z 0-9 _ = + . - (such as wg0)",
+        ),
+        (
+            "addresses = [\"10.9.0.1/24\"]\nlisten_port = 0",
+            "relay.toml:3:15: listen_port 0 is not a port: 1 to 65535",
+        ),
+        (
+            "addresses = [\"10.9.0.1/24\"]\nlisten_port = 65536",
+            "relay.toml:3:15: listen_port 65536 is not a port: 1 to 65535",
+        ),
+        (
+            "addresses = [\"10.9.0.1/24\"]\nmtu = 575",
+            "relay.toml:3:7: mtu 575 is below 576, the least that every host takes",
+        ),
+        (
+            "addresses = [\"10.9.0.1/24\", \"fd52::1/64\"]\nmtu = 1279",
+            "relay.toml:3:7: mtu 1279 is below 1280, the least for a tunnel with IPv6 addresses",
+        ),
+        (
+            "addresses = [\"10.9.0.1/24\"]\nmtu = 65457",
+            "relay.toml:3:7: mtu 65457 is above 65456, the most that WireGuard carries",
+        ),
+        (
+            "addresses = [\"10.9.0.1/24\"]\nendpoint = \"10.9.0.1\"",
+            "relay.toml:3:12: endpoint 10.9.0.1:51820 is inside of the tunnel's own subnet 10.9.0.0/24 (line 2); it is what peers dial from outside: the public address or name of this host",
+        ),
+        (
+            "addresses = [\"10.9.0.1/24\"]\nendpoint = \"vps:0\"",
+            "relay.toml:3:12: endpoint: `0` is not a port: 1 to 65535; write such as vps.example.net:51820",
+        ),
+        (
+            "addresses = [\"10.9.0.1/24\"]\nprivate_key_file = \"missing.key\"",
+            "relay.toml:3:20: private_key_file: cannot read missing.key: entity not found; `relay init` makes one",
+        ),
+        (
+            "addresses = [\"10.7.0.1/24\"]\nname = \"missing\"",
+            "relay.toml:1:1: private_key_file: cannot read missing.key: entity not found; `relay init` makes one",
+        ),
+        (
+            "addresses = [\"10.9.0.1/24\"]\nprivate_key_file = \"broken.key\"",
+            "relay.toml:3:20: private_key_file: broken.key: not a WireGuard key: expected 44 characters of base64, as `wg genkey` and `wg pubkey` print them",
+        ),
+    ] {
+        assert_eq!(refusal(&format!("[interface]\n{lines}\n")), expected, "{lines}");
+    }
+}
+
+#[test]
+fn independent_errors_come_together_in_order() {
+    let text =
+        hub_and(&(peer(1, "a", "\"10.9.0.1\"", "lans = [\"0.0.0.0/0\"]") + &peer(1, "a", "\"x\"", "")))
+            .replace("[interface]\n", "[interface]\nlisten_port = 0\nmtu = 1\n");
+    let errors = refusal(&text);
+    let lines: Vec<&str> =
+        errors.lines().map(|line| line.split(':').nth(1).expect("a line number")).collect();
+    assert_eq!(lines, ["2", "3", "9", "10", "12", "13", "14"], "{errors}");
+}
+
+#[test]
+fn a_disabled_peer_may_hold_what_an_enabled_one_uses() {
+    let lan = "lans = [\"192.168.40.0/24\"]";
+    let text = hub_and(
+        &(peer(1, "a", "\"10.9.0.2\"", lan)
+            + &peer(2, "b", "\"10.9.0.3\"", &format!("{lan}\nenabled = false"))),
+    );
+    let config = understand(&text).expect("accepted");
+    assert_eq!((config.desired.peers.len(), config.disabled.len()), (1, 1));
+}
+
+#[test]
+fn ten_thousand_peers_are_read_at_once() {
+    let mut text = hub_and("").replace("10.9.0.1/24", "10.8.0.1/16");
+    for number in 2..10_002_u32 {
+        let mut bytes = [1; 32];
+        bytes[..4].copy_from_slice(&number.to_le_bytes());
+        let key = PublicKey::new(bytes);
+        let [.., high, low] = number.to_be_bytes();
+        text += &format!(
+            "[[peer]]\nname = \"{number}\"\npublic_key = \"{key}\"\naddresses = [\"10.8.{high}.{low}\"]\n"
+        );
+    }
+    // 255 and 256·n + 255 are hosts in a /16; only the subnet's last address is not.
+    assert_eq!(understand(&text).expect("accepted").desired.peers.len(), 10_000);
+}
+
+#[test]
+fn a_missing_file_says_so() {
+    let error = load(Path::new("/nonexistent/relay.toml"), &[]).expect_err("missing");
+    assert_eq!(error.to_string(), "cannot read the configuration /nonexistent/relay.toml");
+    assert!(error.hint().is_some_and(|hint| hint.contains("relay init")));
+}
+
+/// Prefixes from so small a pool that they often clash.
+fn some_prefix() -> impl Strategy<Value = String> {
+    prop_oneof![
+        (0u8..8, 8u8..=32).prop_map(|(third, length)| format!("192.168.{}.0/{length}", third * 16)),
+        (0u8..8, 20u8..=28).prop_map(|(third, length)| {
+            let net: IpNet = format!("192.168.{third}.0/{length}").parse().expect("net");
+            net.trunc().to_string()
+        }),
+        (0u16..8, 44u8..=64).prop_map(|(part, length)| {
+            let net: IpNet = format!("fd00:{part}::/{length}").parse().expect("net");
+            net.trunc().to_string()
+        }),
+        Just("0.0.0.0/0".to_owned()),
+        Just("224.0.0.0/4".to_owned()),
+    ]
+}
+
+fn spanned<T>(value: T) -> serde_spanned::Spanned<T> {
+    serde_spanned::Spanned::new(0..0, value)
+}
+
+prop_compose! {
+    fn some_peer()(
+        number in 1u8..40,
+        name in "[a-zA-Z\"#\\\\ é]{1,6}",
+        v4 in 2u8..60,
+        v6 in proptest::option::of(2u8..60),
+        lans in proptest::collection::vec(some_prefix(), 0..3),
+        keepalive in proptest::option::of(0i64..100),
+        enabled in proptest::bool::weighted(0.9),
+    ) -> PeerWritten {
+        let mut addresses = vec![spanned(format!("10.9.0.{v4}"))];
+        addresses.extend(v6.map(|v6| spanned(format!("fd52:1a9::{v6:x}"))));
+        PeerWritten {
+            name: spanned(name),
+            public_key: spanned(key(number)),
+            addresses: spanned(addresses),
+            lans: lans.into_iter().map(spanned).collect(),
+            keepalive: keepalive.map(spanned),
+            preshared_key_file: None,
+            endpoint: None,
+            enabled,
+        }
+    }
+}
+
+prop_compose! {
+    fn some_file()(
+        listen_port in proptest::option::of(1i64..65536),
+        mtu in proptest::option::of(1280i64..9000),
+        manage: bool,
+        peers in proptest::collection::vec(some_peer(), 0..5),
+    ) -> Written {
+        Written {
+            interface: spanned(InterfaceWritten {
+                name: None,
+                listen_port: listen_port.map(spanned),
+                addresses: spanned(vec![spanned("10.9.0.1/24".to_owned()), spanned("fd52:1a9::1/64".to_owned())]),
+                private_key_file: None,
+                endpoint: None,
+                mtu: mtu.map(spanned),
+                backend: BackendChoice::Auto,
+                fast_path: FastPathMode::Off,
+            }),
+            firewall: FirewallWritten { manage, allow_from: vec![spanned("eth1".to_owned())] },
+            peers: peers.into_iter().map(spanned).collect(),
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn accepted_configurations_round_trip_and_do_not_overlap(file in some_file()) {
+        let text = file.to_toml().expect("every file has a text");
+        let written = Written::parse(Path::new("relay.toml"), &text).expect("its own text is understood");
+        prop_assert_eq!(&written, &file);
+        match understand(&text) {
+            Ok(config) => {
+                prop_assert_eq!(&config.written, &file);
+                let claims: Vec<IpNet> = config.desired.peers.values().flat_map(Peer::allowed_ips).collect();
+                for (index, a) in claims.iter().enumerate() {
+                    for b in &claims[..index] {
+                        prop_assert!(!prefix::overlap(*a, *b), "{} and {}", a, b);
+                    }
+                    for own in &config.desired.addresses {
+                        prop_assert!(!a.contains(&own.addr()), "{} has the hub's {}", a, own);
+                    }
+                    prop_assert!(prefix::reserved(*a).is_none(), "{} is reserved", a);
+                }
+            }
+            Err(errors) => {
+                for error in errors.as_slice() {
+                    prop_assert!((1..=text.lines().count()).contains(&error.line), "{}", error);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn arbitrary_text_is_refused_with_a_line(text in "(?s).{0,200}") {
+        if let Err(errors) = understand(&text) {
+            prop_assert!(errors.as_slice().iter().all(|error| error.line >= 1 && error.column >= 1));
+        }
+    }
+
+    #[test]
+    fn damaged_files_are_refused_with_a_line(file in some_file(), at in 0usize..2000, with in "(?s).{0,3}") {
+        let mut text = file.to_toml().expect("every file has a text");
+        let at = (0..=at.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+        text.truncate(at);
+        text += &with;
+        if let Err(errors) = understand(&text) {
+            prop_assert!(!errors.as_slice().is_empty());
+            prop_assert!(errors.as_slice().iter().all(|error| error.line >= 1 && error.column >= 1));
+        }
+    }
+}

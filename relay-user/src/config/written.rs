@@ -1,0 +1,158 @@
+//! The file as written: its keys, and where in the text each value stands.
+//!
+//! Values that people type as text stay text here; [`super::meaning`] reads them, so that one run names everything
+//! that is wrong with them.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use serde_spanned::Spanned;
+
+use super::error::{ConfigErrors, Problems};
+use crate::desired::{BackendChoice, FastPathMode};
+
+/// WireGuard's customary port.
+pub const DEFAULT_LISTEN_PORT: u16 = 51820;
+
+/// What wg-quick takes for a path of 1,500 bytes: 80 less, the cost of WireGuard over IPv6.
+pub const DEFAULT_MTU: u32 = 1420;
+
+/// relay.toml.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Written {
+    /// `[interface]`.
+    pub interface: Spanned<InterfaceWritten>,
+    /// `[firewall]`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub firewall: FirewallWritten,
+    /// `[[peer]]`, each.
+    #[serde(default, rename = "peer", skip_serializing_if = "Vec::is_empty")]
+    pub peers: Vec<Spanned<PeerWritten>>,
+}
+
+/// `[interface]`: the hub.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InterfaceWritten {
+    /// `wg0` unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<Spanned<String>>,
+    /// [`DEFAULT_LISTEN_PORT`] unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listen_port: Option<Spanned<i64>>,
+    /// The hub's addresses with the length of their subnet's prefix.
+    pub addresses: Spanned<Vec<Spanned<String>>>,
+    /// `<name>.key` beside the file unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub private_key_file: Option<Spanned<String>>,
+    /// What peers dial.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<Spanned<String>>,
+    /// [`DEFAULT_MTU`] unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<Spanned<i64>>,
+    /// `auto` unless given.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub backend: BackendChoice,
+    /// `auto` unless given.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub fast_path: FastPathMode,
+}
+
+/// `[firewall]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FirewallWritten {
+    /// Whether relay itself opens what the host's firewall closes.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub manage: bool,
+    /// Interfaces and prefixes that may open connections into the tunnel.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allow_from: Vec<Spanned<String>>,
+}
+
+/// `[[peer]]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PeerWritten {
+    /// Unique in the file.
+    pub name: Spanned<String>,
+    /// Base64, unique in the file.
+    pub public_key: Spanned<String>,
+    /// Its addresses in the tunnel.
+    pub addresses: Spanned<Vec<Spanned<String>>>,
+    /// The networks behind it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lans: Vec<Spanned<String>>,
+    /// Seconds; 0 for none; 25 for a peer with LANs unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keepalive: Option<Spanned<i64>>,
+    /// A file with a preshared key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preshared_key_file: Option<Spanned<String>>,
+    /// Where the hub dials this peer, for peers with a public address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<Spanned<String>>,
+    /// Whether it takes part.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub enabled: bool,
+}
+
+impl Written {
+    /// Reads the keys of `text`; `file` is for the errors.
+    ///
+    /// # Errors
+    /// The text is no TOML, or a key is unknown, missing or of the wrong type.
+    pub fn parse(file: &Path, text: &str) -> Result<Self, ConfigErrors> {
+        toml_edit::de::from_str(text).map_err(|error| {
+            let mut problems = Problems::new(file, text);
+            let span = error.span().unwrap_or_default();
+            // `message` alone: the whole error would quote the line, which may hold a key that belongs in a file.
+            let message = error.message().lines().collect::<Vec<_>>().join(": ");
+            match remedy(&message) {
+                Some(hint) => problems.refuse_with_hint(span, message, hint),
+                None => problems.refuse(span, message),
+            }
+            problems.finish::<()>(None).expect_err("one was refused")
+        })
+    }
+
+    /// The text of a file that says this.
+    ///
+    /// # Errors
+    /// None that is known: every value here has a form in TOML.
+    pub fn to_toml(&self) -> Result<String, toml_edit::ser::Error> {
+        toml_edit::ser::to_string_pretty(self)
+    }
+}
+
+/// Keys that people who know wg-quick try, and where the thing is written here.
+fn remedy(message: &str) -> Option<&'static str> {
+    let key = message.strip_prefix("unknown field `")?.split('`').next()?;
+    Some(match key.to_ascii_lowercase().replace('_', "").as_str() {
+        "privatekey" => "keep the private key in a file of mode 0600 and name it: `private_key_file`",
+        "presharedkey" => "keep the preshared key in a file of mode 0600 and name it: `preshared_key_file`",
+        "allowedips" => "write a peer's own addresses as `addresses` and the networks behind it as `lans`",
+        "address" => "it is a list: `addresses = [\"10.9.0.1/24\"]`",
+        "lan" => "it is a list: `lans = [\"192.168.40.0/24\"]`",
+        "port" | "listenport" => "it is `listen_port`",
+        "persistentkeepalive" => "it is `keepalive`, in seconds",
+        "publickey" => "it is `public_key`",
+        "peers" => "each peer is a table of its own under `[[peer]]`",
+        _ => return None,
+    })
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes the field by reference")]
+fn is_yes(value: &bool) -> bool {
+    *value
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
