@@ -1,12 +1,18 @@
 //! Netlink's view of the ingress hook: the filters of clsact, and the qdisc itself.
 
-use std::io;
+use std::{
+    io,
+    os::fd::{AsRawFd as _, BorrowedFd},
+};
 
 use rtnetlink::{
-    packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload},
+    packet_core::{
+        NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
+        NetlinkPayload,
+    },
     packet_route::{
         RouteNetlinkMessage,
-        tc::{TcAttribute, TcFilterBpfOption, TcHandle, TcMessage, TcOption},
+        tc::{TcAttribute, TcBpfFlags, TcFilterBpf, TcFilterBpfOption, TcHandle, TcMessage, TcOption},
     },
     sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE},
 };
@@ -61,6 +67,42 @@ pub(super) fn list(ifindex: u32, direction: Direction) -> io::Result<Vec<Filter>
     });
     Ok(filters.collect())
 }
+
+/// Adds a direct-action bpf filter behind the others, or, given one that is there, puts the program in its place
+/// without a moment in between.
+///
+/// aya can do both, but names the filter after the program only where it may load a tracing program to see whether the
+/// kernel has names, and that asks for CAP_PERFMON. A filter without its name would not be found again.
+pub(super) fn attach(
+    ifindex: u32,
+    name: &str,
+    program: BorrowedFd<'_>,
+    instead_of: Option<&Filter>,
+) -> io::Result<()> {
+    let mut message = TcMessage::with_index(ifindex.cast_signed());
+    message.header.parent = Direction::Ingress.parent();
+    let flags = if let Some(filter) = instead_of {
+        message.header.handle = TcHandle::from(filter.handle);
+        message.header.info = filter.info;
+        NLM_F_ACK
+    } else {
+        // Priority 0 lets the kernel choose.
+        message.header.info = u32::from(ETH_P_ALL.to_be());
+        NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL
+    };
+    message.attributes = vec![
+        TcAttribute::Kind(TcFilterBpf::KIND.into()),
+        TcAttribute::Options(vec![
+            TcOption::Bpf(TcFilterBpfOption::ProgFd(program.as_raw_fd().cast_unsigned())),
+            TcOption::Bpf(TcFilterBpfOption::ProgName(name.into())),
+            TcOption::Bpf(TcFilterBpfOption::Flags(TcBpfFlags::DirectAction)),
+        ]),
+    ];
+    request(RouteNetlinkMessage::NewTrafficFilter(message), flags).map(drop)
+}
+
+/// `ETH_P_ALL`, include/uapi/linux/if_ether.h.
+const ETH_P_ALL: u16 = 3;
 
 /// Deletes one filter.
 pub(super) fn delete(ifindex: u32, direction: Direction, filter: &Filter) -> io::Result<()> {

@@ -3,13 +3,13 @@
 //! Kernels since 6.6 have TCX, whose link is pinned and updated atomically. Before, a filter of the clsact qdisc does
 //! the same work; it outlives its process by itself and is found again by its name.
 
-use std::{io, mem};
+use std::{io, os::fd::AsFd as _};
 
 use aya::{
     programs::{
         LinkOrder, SchedClassifier, TcAttachType,
         links::{FdLink, PinnedLink},
-        tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle},
+        tc::{self, SchedClassifierLink, TcAttachOptions},
     },
     util::KernelVersion,
 };
@@ -53,7 +53,7 @@ pub(super) fn attach(
         Hook::Tcx => {
             attach_tcx(program, interface, pins)?;
             // One hook only: a filter of ours would stand behind the link and see what the link passed.
-            detach_filters(interface.index, |_| true)
+            delete(interface.index, &our_filters(interface.index)?)
         }
         Hook::Clsact => {
             attach_clsact(program, interface)?;
@@ -139,7 +139,7 @@ fn unpin_link(pins: &Pins) -> Result<(), DatapathError> {
     Ok(())
 }
 
-fn attach_clsact(program: &mut SchedClassifier, interface: &Interface) -> Result<(), DatapathError> {
+fn attach_clsact(program: &SchedClassifier, interface: &Interface) -> Result<(), DatapathError> {
     let act = || format!("attach the program to {}", interface.name);
     match tc::qdisc_add_clsact(interface.name.as_str()) {
         Err(error) if errno(&error).and_then(io::Error::raw_os_error) != Some(EEXIST) => {
@@ -148,31 +148,11 @@ fn attach_clsact(program: &mut SchedClassifier, interface: &Interface) -> Result
         _ => {}
     }
     let ours = our_filters(interface.index)?;
-    let attached = if let Some(first) = ours.first() {
-        SchedClassifierLink::attached(
-            interface.name.as_str(),
-            TcAttachType::Ingress,
-            first.priority(),
-            TcHandle::from(first.handle),
-            None,
-        )
-        .map_err(|error| DatapathError::io(act(), &error))
-        .and_then(|link| program.attach_to_link(link).map_err(|error| DatapathError::program(act(), error)))?
-    } else {
-        let options = TcAttachOptions::Netlink(NlOptions::default());
-        program
-            .attach_with_options(interface.name.as_str(), TcAttachType::Ingress, options)
-            .map_err(|error| DatapathError::program(act(), error))?
-    };
-    let link = program.take_link(attached).map_err(|error| DatapathError::program(act(), error))?;
-    let keep = (
-        link.priority().map_err(|error| DatapathError::program(act(), error)),
-        link.handle().map_err(|error| DatapathError::program(act(), error)),
-    );
-    // Dropping it would take the filter off again.
-    mem::forget(link);
-    let (priority, handle) = (keep.0?, u32::from(keep.1?));
-    detach_filters(interface.index, |filter| (filter.priority(), filter.handle) != (priority, handle))
+    let fd = program.fd().map_err(|error| DatapathError::program(act(), error))?;
+    filters::attach(interface.index, program::TUNNEL, fd.as_fd(), ours.first())
+        .map_err(|error| DatapathError::io(act(), &error))?;
+    // More than one is nothing that relay leaves, but somebody may have added one by hand.
+    delete(interface.index, ours.iter().skip(1))
 }
 
 fn our_filters(ifindex: u32) -> Result<Vec<Filter>, DatapathError> {
@@ -191,8 +171,8 @@ fn absent<T: Default>(error: io::Error) -> io::Result<T> {
     if matches!(error.raw_os_error(), Some(EINVAL | ENODEV | ENOENT)) { Ok(T::default()) } else { Err(error) }
 }
 
-fn detach_filters(ifindex: u32, which: impl Fn(&Filter) -> bool) -> Result<(), DatapathError> {
-    for filter in our_filters(ifindex)?.iter().filter(|filter| which(filter)) {
+fn delete<'a>(ifindex: u32, filters: impl IntoIterator<Item = &'a Filter>) -> Result<(), DatapathError> {
+    for filter in filters {
         filters::delete(ifindex, Direction::Ingress, filter).or_else(absent).map_err(|error| {
             DatapathError::io(format!("remove relay's filter from interface {ifindex}"), &error)
         })?;
@@ -204,10 +184,11 @@ fn detach_filters(ifindex: u32, which: impl Fn(&Filter) -> bool) -> Result<(), D
 pub(super) fn detach(pins: &Pins, ifindex: Option<u32>) -> Result<(), DatapathError> {
     unpin_link(pins)?;
     let Some(ifindex) = ifindex else { return Ok(()) };
-    if our_filters(ifindex)?.is_empty() {
+    let ours = our_filters(ifindex)?;
+    if ours.is_empty() {
         return Ok(());
     }
-    detach_filters(ifindex, |_| true)?;
+    delete(ifindex, &ours)?;
     let egress = filters::list(ifindex, Direction::Egress).or_else(absent::<Vec<_>>);
     let unused = ingress_filters(ifindex)?.is_empty() && egress.is_ok_and(|filters| filters.is_empty());
     if !unused {
