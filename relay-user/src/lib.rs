@@ -3,6 +3,7 @@
 pub mod config;
 pub mod datapath_plan;
 pub mod desired;
+pub mod firewall;
 pub mod kernel;
 pub mod key;
 pub mod maps;

@@ -1,0 +1,228 @@
+//! The named rows: rule sets that people really have, and what must come of each.
+
+use ipnet::IpNet;
+
+use super::{
+    analysis::{HostFacts, TunnelForwarding, tunnel_forwarding},
+    opening::openings,
+    printed::Printed,
+    ruleset::{Family, Ruleset, Source},
+};
+
+/// A fixture, as `fixtures/README.md` describes it.
+fn printed(dump: &str) -> Printed {
+    let mut printed = Printed { nft_json: r#"{"nftables": []}"#.into(), ..Printed::default() };
+    for section in dump.split("=== ").filter(|section| !section.is_empty()) {
+        let (command, text) = section.split_once('\n').expect("a command and its output");
+        let text = text.to_owned();
+        match command {
+            "nft -j list ruleset" => printed.nft_json = text,
+            "nft -s -a list ruleset" => printed.nft_text = text,
+            "iptables-nft-save" => printed.iptables.push((Family::Ip, Source::Iptables, text)),
+            "ip6tables-nft-save" => printed.iptables.push((Family::Ip6, Source::Iptables, text)),
+            "iptables-legacy-save" => printed.iptables.push((Family::Ip, Source::IptablesLegacy, text)),
+            "ip6tables-legacy-save" => printed.iptables.push((Family::Ip6, Source::IptablesLegacy, text)),
+            other => panic!("unknown section {other}"),
+        }
+    }
+    printed
+}
+
+fn ruleset(dump: &str) -> Ruleset {
+    printed(dump).ruleset().expect("nft's JSON")
+}
+
+const V4: &[&str] = &["10.8.0.0/24", "10.9.0.0/24", "192.168.40.0/24"];
+const BOTH: &[&str] =
+    &["10.8.0.0/24", "10.9.0.0/24", "192.168.40.0/24", "fd52:1a9::/64", "fdcc:ad94:bacf:61a4::/112"];
+
+fn prefixes(list: &[&str]) -> Vec<IpNet> {
+    list.iter().map(|text| text.parse().expect("a prefix")).collect()
+}
+
+fn forwarding_on() -> HostFacts {
+    HostFacts {
+        ip_rules: [
+            "0:\tfrom all lookup local",
+            "32766:\tfrom all lookup main",
+            "32767:\tfrom all lookup default",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
+        forwarding_v4: true,
+        forwarding_v6: true,
+        ..HostFacts::default()
+    }
+}
+
+/// On, or off with (a part of) the words that are quoted.
+enum Fast {
+    On,
+    Off(&'static str),
+}
+use Fast::{Off, On};
+
+struct Row {
+    name: &'static str,
+    dump: &'static str,
+    prefixes: &'static [&'static str],
+    fast: Fast,
+    why: &'static str,
+    open: &'static [&'static str],
+}
+
+macro_rules! row {
+    ($name:literal, $prefixes:expr, $fast:expr, $why:literal, $open:expr) => {
+        Row {
+            name: $name,
+            dump: include_str!(concat!("fixtures/", $name, ".dump")),
+            prefixes: $prefixes,
+            fast: $fast,
+            why: $why,
+            open: $open,
+        }
+    };
+}
+
+const UFW_PORT: &str = "ufw allow 51820/udp comment 'relay wg0'";
+const UFW_TUNNEL: &str = "ufw route allow in on wg0 out on wg0 comment 'relay wg0'";
+const FIREWALLD_PORT: &str = "firewall-cmd --zone=public '--add-rich-rule=rule priority=\"-PRIORITY\" port port=\"51820\" protocol=\"udp\" accept'";
+const FIREWALLD_TUNNEL: &str = "firewall-cmd --zone=public --add-interface=wg0";
+const DOCKER_USER: &str =
+    "iptables-nft -w -t filter -I DOCKER-USER 1 -i wg0 -o wg0 -m comment --comment 'relay wg0' -j ACCEPT";
+const NFT_TUNNEL: &str =
+    r#"nft 'insert rule inet filter forward iifname "wg0" oifname "wg0" accept comment "relay wg0"'"#;
+
+#[rustfmt::skip]
+fn rows() -> Vec<Row> {
+    vec![
+        Row { name: "empty", dump: "", prefixes: BOTH, fast: On, why: "there is nothing", open: &[] },
+        row!("wg-easy-14", BOTH, On, "its accepts decide nothing, and it masquerades toward eth0 only", &[]),
+        row!("wg-easy-14-legacy", BOTH, On, "the same in the other iptables", &[]),
+        row!("wg-easy-15", BOTH, On, "the same in both families", &[]),
+        row!("wg-easy-15-drop-policy", BOTH, On, "its accept for wg0 comes before the policy", &[]),
+        row!("wg-quick", BOTH, On, "the usual PostUp accepts wg0, and masquerades toward eth0 only", &[]),
+        row!("wg-quick-stateful", V4, Off("table ip filter, chain FORWARD: policy drop"), "it accepts wg0 to eth0 only",
+            &["iptables-nft -w -t filter -I FORWARD 1 -i wg0 -o wg0 -m comment --comment 'relay wg0' -j ACCEPT"]),
+        row!("ufw", BOTH, Off("chain FORWARD: policy drop"), "routed traffic is denied", &[UFW_PORT, UFW_TUNNEL]),
+        row!("ufw-route-allow", V4, On, "the route rule comes before the policy, and ICMP and old flows are accepted", &[]),
+        row!("ufw-route-allow", BOTH, Off("chain ufw6-before-forward: -A ufw6-before-forward -m rt --rt-type 0 -j DROP"),
+            "packets with a routing header are dropped before the route rule", &[]),
+        row!("firewalld", V4, Off("chain filter_FORWARD: ct state invalid drop"), "and wg0 in no zone is rejected",
+            &[FIREWALLD_PORT, FIREWALLD_TUNNEL]),
+        row!("firewalld-opened", BOTH, Off("fib saddr . mark . iif oif missing drop"), "reverse path and invalid states", &[]),
+        row!("firewalld-trusted", V4, Off("ct state invalid drop"), "what conntrack calls invalid goes before zones are asked", &[]),
+        row!("firewalld-iptables", V4, Off("-A FORWARD -m conntrack --ctstate INVALID -j DROP"), "as with nftables",
+            &[FIREWALLD_PORT, FIREWALLD_TUNNEL]),
+        row!("docker-20", BOTH, Off("table ip filter, chain FORWARD: policy drop"), "Docker sets the policy", &[DOCKER_USER]),
+        row!("docker-28", BOTH, Off("table ip filter, chain FORWARD: policy drop"), "Docker sets the policy", &[DOCKER_USER]),
+        row!("docker-28-user", BOTH, On, "DOCKER-USER comes first; published ports concern the host's own addresses", &[]),
+        row!("docker-28-legacy", BOTH, Off("legacy iptables table ip filter, chain FORWARD: policy drop"), "nft does not show it",
+            &["iptables-legacy -w -t filter -I DOCKER-USER 1 -i wg0 -o wg0 -m comment --comment 'relay wg0' -j ACCEPT"]),
+        row!("docker-29-nftables", BOTH, On, "its tables name its own bridges and no policy drops", &[]),
+        row!("debian-nftables", BOTH, On, "three empty chains that accept", &[]),
+        row!("nft-drop", BOTH, Off("table inet filter, chain forward: policy drop"), "a default-deny host",
+            &[r#"nft 'insert rule inet filter input udp dport 51820 accept comment "relay wg0"'"#, NFT_TUNNEL]),
+        row!("nft-drop-accept-wg0", BOTH, On, "the accept for wg* to wg0 stands before the policy and the states", &[]),
+        row!("nft-invalid-first", BOTH, Off("ct state vmap"), "an invalid packet goes before the accept is reached", &[]),
+        row!("nft-two-tables", BOTH, Off("table inet b, chain f: policy drop"), "an accept in one table opens nothing in another",
+            &[r#"nft 'insert rule inet b f iifname "wg0" oifname "wg0" accept comment "relay wg0"'"#]),
+        row!("legacy-drop", BOTH, Off("legacy iptables table ip filter, chain FORWARD: policy drop"), "nft does not show it",
+            &["iptables-legacy -w -t filter -I FORWARD 1 -i wg0 -o wg0 -m comment --comment 'relay wg0' -j ACCEPT"]),
+        row!("legacy-drop-accept-wg0", BOTH, On, "accepted before the policy, in both families", &[]),
+        row!("masquerade-anywhere", V4, Off("-A POSTROUTING -s 10.9.0.0/24 -j MASQUERADE"), "it translates peers' addresses toward peers", &[]),
+        row!("nft-masquerade-anywhere", V4, Off("ip saddr 10.9.0.0/24 masquerade"), "the same in nftables", &[]),
+        row!("nft-masquerade-elsewhere", V4, On, "one leaves wg0 out, the other's sources are no peers'", &[]),
+        row!("mark-prerouting", V4, Off("-A PREROUTING -i wg0 -j MARK --set-xmark 0x7/0xffffffff"), "a mark may steer", &[]),
+        row!("mark-elsewhere", V4, On, "wg0's packets have no mark", &[]),
+        row!("mss-clamp", BOTH, On, "the fast path clamps as well", &[]),
+        row!("mss-fixed", V4, Off("--set-mss 1300"), "the fast path would not set that", &[]),
+        row!("ingress-wg0", V4, Off("table netdev t, chain i: ip saddr 10.9.0.66 drop"), "it stands behind the fast path's own hook", &[]),
+        row!("ingress-eth0", BOTH, On, "another device's", &[]),
+        row!("notrack", V4, Off("udp dport 53 notrack"), "a later decision may rest on it", &[]),
+        row!("fail2ban", BOTH, On, "input only", &[]),
+        row!("flowtable", BOTH, Off("flow add @f"), "another path around the hooks, with state of its own", &[]),
+    ]
+}
+
+#[test]
+fn fast_path() {
+    for row in rows() {
+        let verdict = tunnel_forwarding(&ruleset(row.dump), "wg0", &prefixes(row.prefixes), &forwarding_on());
+        match (&row.fast, &verdict) {
+            (On, TunnelForwarding::Free) => {}
+            (Off(words), TunnelForwarding::Kept { by, hint }) => {
+                assert!(by.contains(words), "{} ({}): quotes {by}", row.name, row.why);
+                assert!(hint.contains("wg0"), "{}: {hint}", row.name);
+            }
+            _ => panic!("{} ({}): {verdict:?}", row.name, row.why),
+        }
+    }
+}
+
+#[test]
+fn what_is_closed_and_how_to_open_it() {
+    let priority = super::opening::firewalld_priority("wg0").to_string();
+    for row in rows() {
+        let found = openings(&ruleset(row.dump), "wg0", 51820, Some("eth0"), &prefixes(row.prefixes));
+        let commands: Vec<String> = found.into_iter().map(|opening| opening.command).collect();
+        let expected: Vec<String> =
+            row.open.iter().map(|text| text.replace("-PRIORITY", &priority)).collect();
+        assert_eq!(commands, expected, "{} ({})", row.name, row.why);
+    }
+}
+
+/// Where wg0 is let through by name and the rest is dropped, a tunnel of another name is among the rest.
+#[test]
+fn another_interface_is_not_wg0() {
+    for name in ["wg-easy-15-drop-policy", "docker-28-user", "legacy-drop-accept-wg0"] {
+        let row = rows().into_iter().find(|row| row.name == name).expect("a row");
+        let verdict = tunnel_forwarding(&ruleset(row.dump), "wg1", &prefixes(V4), &forwarding_on());
+        assert!(matches!(verdict, TunnelForwarding::Kept { .. }), "{name}: {verdict:?}");
+    }
+}
+
+#[test]
+fn facts_of_the_host() {
+    let verdict =
+        |facts: HostFacts, list| tunnel_forwarding(&Ruleset::default(), "wg0", &prefixes(list), &facts);
+    let kept = |verdict, words: &str| match verdict {
+        TunnelForwarding::Kept { by, .. } => assert!(by.contains(words), "{by}"),
+        TunnelForwarding::Free => panic!("free in spite of {words}"),
+    };
+    let with_rule = |rule: &str| {
+        let mut facts = forwarding_on();
+        facts.ip_rules.push(rule.to_owned());
+        verdict(facts, V4)
+    };
+    kept(verdict(HostFacts { forwarding_v4: false, ..forwarding_on() }, V4), "net.ipv4.ip_forward");
+    kept(
+        verdict(HostFacts { forwarding_v6: false, ..forwarding_on() }, BOTH),
+        "net.ipv6.conf.all.forwarding",
+    );
+    assert_eq!(verdict(HostFacts { forwarding_v6: false, ..forwarding_on() }, V4), TunnelForwarding::Free);
+    kept(
+        verdict(HostFacts { foreign_tc_programs: vec!["cil_from_x".into()], ..forwarding_on() }, V4),
+        "cil_from_x",
+    );
+    for steering in [
+        "5270:\tfrom all lookup 52",
+        "32764:\tfrom all lookup main suppress_prefixlength 0",
+        "32765:\tnot from all fwmark 0xca6c lookup 51820",
+        "100:\tfrom 10.9.0.3 lookup 100",
+        "100:\tfrom all iif wg0 lookup 100",
+        "100:\tfrom all to 192.168.40.0/24 blackhole",
+        "1000:\tfrom all lookup [l3mdev-table]",
+    ] {
+        kept(with_rule(steering), &steering.replace('\t', " "));
+        kept(with_rule(steering), "ip rule");
+    }
+    for harmless in [
+        "100:\tfrom all iif eth0 lookup 100",
+        "5210:\tfrom all fwmark 0x80000/0xff0000 lookup main",
+        "100:\tfrom 172.17.0.0/16 lookup 100",
+        "100:\tfrom all oif eth1 lookup 100",
+    ] {
+        assert_eq!(with_rule(harmless), TunnelForwarding::Free, "{harmless}");
+    }
+}

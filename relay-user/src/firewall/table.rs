@@ -1,0 +1,186 @@
+//! Our own table `inet relay`: what it shall hold, and what of it is there.
+//!
+//! Each interface has two chains of its own in it, so that two relays on one host do not undo each other's work:
+//!
+//! - `mss-IF` clamps the MSS of SYNs into the tunnel to its MTU;
+//! - `guard-IF` drops what enters by any other interface toward the tunnel, unless its flow is established or it is in
+//!   `allow_from`. Forwarding is switched on for the tunnel's sake and must not expose the homes behind it to the
+//!   hub's neighbours and containers.
+//!
+//! Each rule carries a hash of its text as comment, by which it is recognised: nft prints rules in words of its own
+//! that change from version to version.
+
+use std::collections::BTreeSet;
+
+use super::ruleset::{Family, Hook, Ruleset, Source};
+use crate::desired::AllowFrom;
+
+/// The table's name.
+pub const NAME: &str = "relay";
+
+/// What concerns one interface in the table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Table {
+    /// Its chains.
+    pub chains: Vec<Chain>,
+}
+
+/// A chain of it, on the hook `forward`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chain {
+    /// Its name.
+    pub name: String,
+    /// The hook, `None` if it hangs on none that matters (somebody made it so).
+    pub hook: Option<Hook>,
+    /// Its priority.
+    pub priority: i32,
+    /// Whether its policy is drop; ours is accept.
+    pub drops: bool,
+    /// Its rules in order, each by the comment that identifies it.
+    pub rules: Vec<Rule>,
+}
+
+/// A rule.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// In nft's language; empty when it was read back.
+    pub text: String,
+    /// Identifies the text.
+    pub comment: String,
+}
+
+impl PartialEq for Rule {
+    /// By the comment, since the text is not to be had from the kernel in the same words.
+    fn eq(&self, other: &Self) -> bool {
+        self.comment == other.comment
+    }
+}
+
+impl Eq for Rule {}
+
+/// The kernel's `NF_IP_PRI_MANGLE` and `NF_IP_PRI_FILTER` (include/uapi/linux/netfilter_ipv4.h).
+const MANGLE: i32 = -150;
+const FILTER: i32 = 0;
+
+/// What shall stand for an interface.
+#[must_use]
+pub fn desired(interface: &str, allow_from: &BTreeSet<AllowFrom>) -> Table {
+    let toward = format!("oifname \"{interface}\"");
+    let mut guard = vec![
+        // First, so that the tunnel's own traffic costs no lookup of its flow.
+        format!("{toward} iifname \"{interface}\" accept"),
+        format!("{toward} ct state established,related accept"),
+    ];
+    guard.extend(allow_from.iter().map(|from| match from {
+        AllowFrom::Interface(name) => format!("{toward} iifname \"{name}\" accept"),
+        AllowFrom::Prefix(prefix @ ipnet::IpNet::V4(_)) => format!("{toward} ip saddr {prefix} accept"),
+        AllowFrom::Prefix(prefix @ ipnet::IpNet::V6(_)) => format!("{toward} ip6 saddr {prefix} accept"),
+    }));
+    guard.push(format!("{toward} drop"));
+    let clamp = format!("{toward} tcp flags syn tcp option maxseg size set rt mtu");
+    let [mss_name, guard_name] = chain_names(interface);
+    Table { chains: vec![chain(mss_name, MANGLE, vec![clamp]), chain(guard_name, FILTER, guard)] }
+}
+
+fn chain(name: String, priority: i32, texts: Vec<String>) -> Chain {
+    let rule = |text: String| Rule { comment: format!("{:016x}", hash(&text)), text };
+    Chain {
+        name,
+        hook: Some(Hook::Forward),
+        priority,
+        drops: false,
+        rules: texts.into_iter().map(rule).collect(),
+    }
+}
+
+/// What stands for an interface; `None` when none of its chains does. A chain that is missing is missing from the list.
+#[must_use]
+pub fn observed(ruleset: &Ruleset, interface: &str) -> Option<Table> {
+    let table = ruleset.table(Source::Nft, Family::Inet, NAME)?;
+    let chains: Vec<Chain> = chain_names(interface)
+        .into_iter()
+        .filter_map(|name| {
+            let chain = table.chains.get(&name)?;
+            let base = chain.base.as_ref();
+            let comment = |rule: &super::ruleset::Rule| rule.comment.clone().unwrap_or_default();
+            Some(Chain {
+                name,
+                hook: base.map(|base| base.hook),
+                priority: base.map_or(0, |base| base.priority),
+                drops: base.is_some_and(|base| base.drops),
+                rules: chain
+                    .rules
+                    .iter()
+                    .map(|r| Rule { text: String::new(), comment: comment(r) })
+                    .collect(),
+            })
+        })
+        .collect();
+    (!chains.is_empty()).then_some(Table { chains })
+}
+
+/// Whether a table is ours, whichever interface it is for.
+#[must_use]
+pub fn is_ours(table: &super::ruleset::Table) -> bool {
+    (table.source, table.family, table.name.as_str()) == (Source::Nft, Family::Inet, NAME)
+}
+
+/// Whether nothing would remain in our table without the chains of this interface.
+#[must_use]
+pub fn is_last(ruleset: &Ruleset, interface: &str) -> bool {
+    let names = chain_names(interface);
+    ruleset
+        .table(Source::Nft, Family::Inet, NAME)
+        .is_some_and(|table| table.chains.keys().all(|chain| names.contains(chain)))
+}
+
+/// The script for `nft -f -` that puts the chains in place of whatever stood there under their names, in one
+/// transaction: no packet meets half of it.
+#[must_use]
+pub fn script(table: &Table) -> String {
+    let names: Vec<&str> = table.chains.iter().map(|chain| chain.name.as_str()).collect();
+    let mut script = removal(&names);
+    for Chain { name, priority, rules, .. } in &table.chains {
+        script.push_str(&format!(
+            "add chain inet {NAME} {name} {{ type filter hook forward priority {priority}; }}\n"
+        ));
+        for Rule { text, comment } in rules {
+            script.push_str(&format!("add rule inet {NAME} {name} {text} comment \"{comment}\"\n"));
+        }
+    }
+    script
+}
+
+/// The script that takes an interface's chains away, and the table with the last of them.
+#[must_use]
+pub fn removal_script(interface: &str, last: bool) -> String {
+    let names = chain_names(interface);
+    let mut script = removal(&names.each_ref().map(String::as_str));
+    if last {
+        script.push_str(&format!("delete table inet {NAME}\n"));
+    }
+    script
+}
+
+/// Adding first makes deleting succeed whether it was there or not.
+fn removal(chains: &[&str]) -> String {
+    let mut script = format!("add table inet {NAME}\n");
+    for chain in chains {
+        script.push_str(&format!("add chain inet {NAME} {chain}\ndelete chain inet {NAME} {chain}\n"));
+    }
+    script
+}
+
+/// The names of an interface's chains. nft's identifiers know letters, digits, `_`, `.`, `-` and `/`; an interface's
+/// name may also hold `=` and `+`, which no name of a chain could be told from otherwise than by `/`.
+fn chain_names(interface: &str) -> [String; 2] {
+    let name = interface.replace('=', "/e").replace('+', "/p");
+    [format!("mss-{name}"), format!("guard-{name}")]
+}
+
+/// FNV-1a, 64 bits (draft-eastlake-fnv): the same in every build, as the comments of a running host must be.
+pub(super) fn hash(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
