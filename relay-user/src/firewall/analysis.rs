@@ -23,7 +23,8 @@ use super::{
 pub struct HostFacts {
     /// Programs and filters on the tunnel's TC hooks that are not ours, by name.
     pub foreign_tc_programs: Vec<String>,
-    /// The policy routing rules of both families as `ip rule` prints them; the kernel's own three may be among them.
+    /// The policy routing rules as `ip rule` prints them, those of IPv6 with `ip -6 rule` in front; the kernel's own
+    /// three may be among them.
     pub ip_rules: Vec<String>,
     /// Whether IPv4 forwarding is on.
     pub forwarding_v4: bool,
@@ -89,10 +90,11 @@ fn of_facts(
             "it would not see what the fast path forwards; set fast_path = \"always\" if it need not",
         );
     }
-    let steers = |rule: &&String| may_steer(rule, interface, prefixes);
-    let rule = facts.ip_rules.iter().find(steers)?;
+    let counts = |rule: &&String| !rule.starts_with("ip -6 ") || versions.contains(&Version::V6);
+    let rule = facts.ip_rules.iter().filter(counts).find(|rule| may_steer(rule, interface, prefixes))?;
+    let words = rule.split_whitespace().collect::<Vec<_>>().join(" ");
     kept(
-        format!("ip rule: {}", rule.split_whitespace().collect::<Vec<_>>().join(" ")),
+        if words.starts_with("ip ") { words } else { format!("ip rule {words}") },
         "it may route tunnel traffic elsewhere; narrow it (iif, from), or set fast_path = \"always\"",
     )
 }

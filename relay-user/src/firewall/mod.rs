@@ -16,6 +16,7 @@ pub mod packet;
 pub mod printed;
 pub mod ruleset;
 pub mod table;
+pub mod ufw;
 pub mod walk;
 
 #[cfg(test)]

@@ -213,6 +213,8 @@ fn facts_of_the_host() {
         "100:\tfrom all iif wg0 lookup 100",
         "100:\tfrom all to 192.168.40.0/24 blackhole",
         "1000:\tfrom all lookup [l3mdev-table]",
+        "ip rule 100: from all to 192.168.0.0/16 lookup 7",
+        "ip rule: the default rule `0: from all lookup local` is missing",
     ] {
         kept(with_rule(steering), &steering.replace('\t', " "));
         kept(with_rule(steering), "ip rule");
@@ -222,6 +224,7 @@ fn facts_of_the_host() {
         "5210:\tfrom all fwmark 0x80000/0xff0000 lookup main",
         "100:\tfrom 172.17.0.0/16 lookup 100",
         "100:\tfrom all oif eth1 lookup 100",
+        "ip -6 rule 100: from all lookup 100",
     ] {
         assert_eq!(with_rule(harmless), TunnelForwarding::Free, "{harmless}");
     }
