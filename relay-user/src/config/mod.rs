@@ -2,9 +2,13 @@
 //!
 //! It passes through three types. [`Written`] is the file as written, unknown keys refused; `meaning` checks it and
 //! resolves every default into a [`Desired`]; what is then still to change in the kernel is not this module's business.
+//! [`edit`] and [`file`] are how commands change the file without losing a comment or, in bad luck, the file.
 
+pub mod allocate;
+pub mod edit;
 mod endpoint;
 mod error;
+pub mod file;
 mod meaning;
 mod peers;
 pub mod prefix;

@@ -49,22 +49,19 @@ pub fn read(path: &Path) -> io::Result<Secret> {
     Ok(Secret { text: Zeroizing::new(text.trim().to_owned()), mode: metadata.mode() & 0o7777 })
 }
 
-/// Writes a new key file that only its owner may read, from the moment it exists.
+/// Writes a new key file that only its owner may read, from the moment it exists; it appears whole or not at all.
 ///
 /// # Errors
 /// `AlreadyExists` if there is one: a key is never overwritten. Else what the file system says.
 pub fn create(path: &Path, key: &str) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    let written = file
-        .write_all(key.as_bytes())
-        .and_then(|()| file.write_all(b"\n"))
-        .and_then(|()| file.sync_all())
-        .and_then(|()| path.parent().map_or(Ok(()), sync_folder));
-    if written.is_err() {
-        // Half a key would stand in the way of the next attempt.
-        let _ = std::fs::remove_file(path);
-    }
-    written
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // Created 0600 with O_EXCL, and removed again if anything below fails.
+    let mut file = tempfile::Builder::new().prefix(".key").tempfile_in(folder)?;
+    file.write_all(key.as_bytes())?;
+    file.write_all(b"\n")?;
+    file.as_file().sync_all()?;
+    file.persist_noclobber(path)?;
+    File::open(folder)?.sync_all()
 }
 
 /// Makes a folder that only its owner may enter, with those above it; one that exists stays as it is.
@@ -73,12 +70,6 @@ pub fn create(path: &Path, key: &str) -> io::Result<()> {
 /// What the file system says.
 pub fn create_folder(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
-}
-
-/// Makes the names in a folder survive a power cut.
-pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
-    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-    File::open(path)?.sync_all()
 }
 
 #[cfg(test)]
