@@ -9,3 +9,4 @@ pub mod key;
 pub mod maps;
 pub mod name;
 pub mod observed;
+pub mod peer_config;

@@ -1,0 +1,112 @@
+//! The wg-quick configuration of a peer, complete: what a home server, a phone or a laptop needs to join.
+//!
+//! For a peer with LANs it also forwards into them, through hooks that stock wg-quick runs.
+
+mod hooks;
+
+use std::{collections::BTreeSet, fmt::Write as _};
+
+use ipnet::IpNet;
+use zeroize::Zeroizing;
+
+use crate::{
+    desired::{Desired, Peer},
+    key::{PrivateKey, PublicKey},
+};
+
+/// Bytes that no configuration is expected to exceed: growing a string leaves copies behind that nobody wipes.
+const CAPACITY: usize = 16 * 1024;
+
+/// The text of the peer's configuration file.
+///
+/// `endpoint` is what it dials, `host:port`. With `private_key` the text is complete and as secret as that key; without,
+/// comments stand where its secrets belong, and the text may be shown.
+#[must_use]
+pub fn wg_quick(
+    desired: &Desired,
+    endpoint: &str,
+    key: &PublicKey,
+    peer: &Peer,
+    private_key: Option<&PrivateKey>,
+) -> Zeroizing<String> {
+    let mut text = Zeroizing::new(String::with_capacity(CAPACITY));
+    interface(&mut text, desired, key, peer, private_key);
+    text.push('\n');
+    hub(&mut text, desired, endpoint, peer, private_key.is_some());
+    text
+}
+
+fn interface(
+    text: &mut String,
+    desired: &Desired,
+    key: &PublicKey,
+    peer: &Peer,
+    private_key: Option<&PrivateKey>,
+) {
+    line(text, format_args!("# {}", peer.name));
+    line(text, format_args!("[Interface]"));
+    match private_key {
+        Some(key) => line(text, format_args!("PrivateKey = {}", key.expose_base64().as_str())),
+        None => line(text, format_args!("# PrivateKey = (the private key of {key})")),
+    }
+    line(text, format_args!("Address = {}", list(peer.addresses.iter().copied().map(IpNet::from))));
+    line(text, format_args!("MTU = {}", desired.mtu));
+    hooks::write(text, desired, peer);
+}
+
+fn hub(text: &mut String, desired: &Desired, endpoint: &str, peer: &Peer, secrets: bool) {
+    line(text, format_args!("[Peer]"));
+    line(text, format_args!("PublicKey = {}", desired.private_key.public_key()));
+    match &peer.preshared_key {
+        Some(key) if secrets => {
+            line(text, format_args!("PresharedKey = {}", key.expose_base64().as_str()));
+        }
+        Some(_) => line(text, format_args!("# PresharedKey = (the key in this peer's preshared_key_file)")),
+        None => {}
+    }
+    line(text, format_args!("Endpoint = {endpoint}"));
+    line(text, format_args!("AllowedIPs = {}", list(allowed_ips(desired, peer))));
+    if !peer.lans.is_empty() {
+        let others: Vec<String> =
+            other_lans(desired, peer).map(|(net, of)| format!("{net} ({of})")).collect();
+        if !others.is_empty() {
+            line(
+                text,
+                format_args!("# To reach other homes from here, add to AllowedIPs: {}", others.join(", ")),
+            );
+        }
+    }
+    if let Some(seconds) = peer.keepalive {
+        line(text, format_args!("PersistentKeepalive = {seconds}"));
+    }
+}
+
+/// The tunnel's subnets and, for a peer that is no home itself, the LANs of all homes.
+///
+/// Only of families that the peer has: on a system without IPv6, wg-quick gives up over an IPv6 route.
+fn allowed_ips(desired: &Desired, peer: &Peer) -> Vec<IpNet> {
+    let own = peer.allowed_ips();
+    let has_family_of = |net: &IpNet| own.iter().any(|own| own.addr().is_ipv4() == net.addr().is_ipv4());
+    let subnets = desired.addresses.iter().map(IpNet::trunc);
+    let lans = other_lans(desired, peer).map(|(net, _)| net).filter(|_| peer.lans.is_empty());
+    let unique: BTreeSet<IpNet> = lans.collect();
+    subnets.chain(unique).filter(has_family_of).collect()
+}
+
+fn other_lans<'a>(desired: &'a Desired, peer: &'a Peer) -> impl Iterator<Item = (IpNet, &'a str)> {
+    let others = desired.peers.values().filter(|other| other.name != peer.name);
+    others.flat_map(|other| other.lans.iter().map(|lan| (*lan, other.name.as_str())))
+}
+
+fn list(nets: impl IntoIterator<Item = IpNet>) -> String {
+    nets.into_iter().map(|net| net.to_string()).collect::<Vec<_>>().join(", ")
+}
+
+/// Adds a line.
+fn line(text: &mut String, content: std::fmt::Arguments<'_>) {
+    // Writing to a string cannot fail.
+    let _ = writeln!(text, "{content}");
+}
+
+#[cfg(test)]
+mod tests;
