@@ -36,7 +36,7 @@ pub fn next_addresses(hub: &BTreeSet<IpNet>, taken: &BTreeSet<IpAddr>) -> Result
         let mirrored = number.and_then(|number| from_number(subnet, first.checked_add(number)?));
         let address = match mirrored.filter(&free) {
             Some(address) => address,
-            None => lowest(subnet, first, &free, taken.len()).ok_or(SubnetFull(subnet.trunc()))?,
+            None => lowest(subnet, first, free, taken.len()).ok_or(SubnetFull(subnet.trunc()))?,
         };
         number.get_or_insert(to_number(address) - first);
         addresses.push(address);
