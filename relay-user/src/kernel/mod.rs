@@ -3,4 +3,6 @@
 pub mod datapath;
 pub mod firewall;
 pub mod netlink;
+mod rtnl;
+pub mod userspace;
 pub mod wireguard;

@@ -20,7 +20,7 @@ use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
     os::unix::net::UnixStream,
     path::PathBuf,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use ipnet::IpNet;
@@ -38,6 +38,9 @@ use crate::{
 
 /// How long a UAPI socket may take to answer the empty request that goes before every real one.
 pub const ANSWER: Duration = Duration::from_secs(10);
+
+/// How long gotatun may take to close a UDP socket that it has replaced; measured: 1 ms.
+const LETTING_GO: Duration = Duration::from_secs(5);
 
 /// Allowed IPs of one peer in one message. A netlink message of wireguard-control holds 8 KiB; an IPv6 prefix takes 40
 /// bytes of it, and the peer around them not more than 200.
@@ -124,7 +127,7 @@ pub fn read(name: &InterfaceName, backend: Backend) -> Result<Option<Device>, Wi
     }
 }
 
-/// Sets the key and the port of an interface of ours.
+/// Sets the key and the port of an interface of ours. What is so already is not set again.
 ///
 /// # Errors
 /// [`WireGuardError::NotOurs`], [`WireGuardError::Absent`], [`WireGuardError::NoSocket`],
@@ -136,32 +139,53 @@ pub fn configure(
 ) -> Result<(), WireGuardError> {
     ensure_ours(name, backend)?;
     let before = read(name, backend)?.ok_or_else(|| WireGuardError::Absent(name.to_string()))?;
+    let key = settings.private_key.filter(|key| before.public_key != Some(key.public_key()));
     let port = settings.listen_port.filter(|&port| port != before.listen_port);
     if let Some(port) = port {
-        // gotatun keeps the port it could not bind and takes the next attempt for done; and the kernel, while the
-        // interface is down, finds out only when it is brought up.
+        // The kernel finds a taken port only when the interface is brought up, and gotatun takes a port that it could
+        // not bind for the one it has.
         ensure_free(name, port)?;
     }
+    match (backend, key, port) {
+        (_, None, None) => Ok(()),
+        (Backend::Userspace, Some(_), None) if before.listen_port != 0 => {
+            // gotatun binds anew for a new key, and has then not yet let go of the port.
+            set_device(name, backend, key, Some(0))?;
+            wait_until_free(name, before.listen_port)?;
+            set_device(name, backend, None, Some(before.listen_port))
+        }
+        _ => {
+            let done = set_device(name, backend, key, port);
+            if done.is_err() && backend == Backend::Userspace {
+                // Taken between the look and the bind. Going back makes the next attempt a real one; if that fails
+                // too, the first error is still the one to report.
+                let _ = set_device(name, backend, None, Some(before.listen_port));
+            }
+            done
+        }
+    }
+}
+
+fn set_device(
+    name: &InterfaceName,
+    backend: Backend,
+    key: Option<&PrivateKey>,
+    port: Option<u16>,
+) -> Result<(), WireGuardError> {
     let mut update = wg::DeviceUpdate::new();
-    if let Some(key) = settings.private_key {
+    if let Some(key) = key {
         update = update.set_private_key(wg::Key(*key.expose()));
     }
     if let Some(port) = port {
         update = update.set_listen_port(port);
     }
-    let applied = update.apply(&wg_name(name.as_str()), backend.into());
-    if let (Err(_), Some(_), Backend::Userspace) = (&applied, port, backend) {
-        // Taken between the look and the bind. Going back makes the next attempt a real one; if that fails too, the
-        // first error is still the one to report.
-        let _ = wg::DeviceUpdate::new()
-            .set_listen_port(before.listen_port)
-            .apply(&wg_name(name.as_str()), backend.into());
-    }
-    applied.map_err(|error| match (error.raw_os_error().map(i32::abs), port) {
-        (Some(libc::EADDRINUSE), Some(port)) => {
-            WireGuardError::PortTaken { name: name.to_string(), port, cause: error::plain(&error) }
+    update.apply(&wg_name(name.as_str()), backend.into()).map_err(|error| {
+        match (error.raw_os_error().map(i32::abs), port) {
+            (Some(libc::EADDRINUSE), Some(port)) => {
+                WireGuardError::PortTaken { name: name.to_string(), port, cause: error::plain(&error) }
+            }
+            _ => WireGuardError::failed("set key and port of WireGuard interface", name, &error),
         }
-        _ => WireGuardError::failed("set key and port of WireGuard interface", name, &error),
     })
 }
 
@@ -312,6 +336,18 @@ fn ensure_free(name: &InterfaceName, port: u16) -> Result<(), WireGuardError> {
         }
     }
     Ok(())
+}
+
+/// As [`ensure_free`], for a port that its holder is about to let go.
+fn wait_until_free(name: &InterfaceName, port: u16) -> Result<(), WireGuardError> {
+    let start = Instant::now();
+    loop {
+        match ensure_free(name, port) {
+            Err(error) if start.elapsed() > LETTING_GO => return Err(error),
+            Err(_) => std::thread::sleep(Duration::from_millis(5)),
+            Ok(()) => return Ok(()),
+        }
+    }
 }
 
 /// Every [`InterfaceName`] is a valid name to wireguard-control, which asks for less.

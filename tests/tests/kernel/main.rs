@@ -2,3 +2,6 @@
 
 mod netlink;
 mod space;
+mod tunnel;
+mod userspace;
+mod wireguard;

@@ -1,25 +1,18 @@
 //! Links, addresses, routes, rules.
 
 use anyhow::{Context as _, Result};
-use ipnet::IpNet;
 use relay_user::{
     kernel::{
         netlink::{Netlink, NetlinkError, Uplink},
         wireguard,
     },
-    name::InterfaceName,
     observed::{LinkKind, MARK, ROUTE_PROTOCOL},
 };
 
-use crate::space::{isolated, run};
-
-fn name(text: &str) -> InterfaceName {
-    text.parse().expect("interface name")
-}
-
-fn net(text: &str) -> IpNet {
-    text.parse().expect("prefix")
-}
+use crate::{
+    space::{isolated, run},
+    tunnel::{name, net},
+};
 
 /// Makes `tun0`, up, and returns its index.
 async fn tun(netlink: &Netlink) -> Result<u32> {
