@@ -76,10 +76,7 @@ fn check(header: &Words, len: u32) -> Result<(), Verdict> {
 /// 224/4, 240/4 with the limited broadcast (RFC 1812 5.3.7, 4.2.2.11).
 #[inline(always)]
 fn is_martian(first_word: u16) -> bool {
-    match first_word.to_ne_bytes() {
-        [0 | 127 | 224.., _] | [169, 254] => true,
-        _ => false,
-    }
+    matches!(first_word.to_ne_bytes(), [0 | 127 | 224.., _] | [169, 254])
 }
 
 #[inline(always)]

@@ -48,7 +48,8 @@ pub(crate) fn enabled() -> bool {
 pub(crate) fn count_verdict(verdict: Verdict, packets: u64) {
     if let Some(counter) = VERDICTS.get_ptr_mut(verdict as u32) {
         // SAFETY: the slot is this CPU's own, and while a TC program runs no other one does on its CPU.
-        unsafe { *counter = (*counter).wrapping_add(packets) };
+        let counter = unsafe { &mut *counter };
+        *counter = counter.wrapping_add(packets);
     }
 }
 
@@ -108,9 +109,9 @@ fn route4(address: [u16; 2]) -> Option<Route> {
     let address: [u8; 4] = unsafe { core::mem::transmute(address) };
     let lan = || LANS4.get(&Key::new(32, address)).copied();
     if mutant::LPM_BEFORE_EXACT {
-        return lan().or_else(|| read(HOSTS4.get_ptr(&address)));
+        return lan().or_else(|| read(HOSTS4.get_ptr(address)));
     }
-    read(HOSTS4.get_ptr(&address)).or_else(lan)
+    read(HOSTS4.get_ptr(address)).or_else(lan)
 }
 
 /// As [`route4`].
@@ -120,15 +121,15 @@ fn route6(address: [u16; 8]) -> Option<Route> {
     let address: [u8; 16] = unsafe { core::mem::transmute(address) };
     let lan = || LANS6.get(&Key::new(128, address)).copied();
     if mutant::LPM_BEFORE_EXACT {
-        return lan().or_else(|| read(HOSTS6.get_ptr(&address)));
+        return lan().or_else(|| read(HOSTS6.get_ptr(address)));
     }
-    read(HOSTS6.get_ptr(&address)).or_else(lan)
+    read(HOSTS6.get_ptr(address)).or_else(lan)
 }
 
 #[inline(always)]
 fn read(route: Option<*const Route>) -> Option<Route> {
-    // SAFETY: the entry's memory is not given back while the program runs. Userspace may reuse it for another entry at any time;
-    // the value is one aligned word, so what is read is some entry's whole route, and the packet one that was on
-    // its way while the map changed.
+    // SAFETY: the entry's memory is not given back while the program runs. It may be reused for another entry at any
+    // time; the route is one aligned word, so what is read is whole, and the packet one that was on its way while
+    // the map changed.
     route.map(|route| unsafe { *route })
 }
