@@ -1,4 +1,8 @@
-//! The laboratory: machines made of namespaces, and what tests do with them.
+//! The laboratory: machines made of namespaces, packets, and what tests do with them.
 
+pub mod capabilities;
 pub mod netns;
+pub mod packet;
+pub mod program;
+pub mod tun;
 pub mod tunnel;
