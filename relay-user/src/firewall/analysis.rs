@@ -12,8 +12,8 @@
 use ipnet::IpNet;
 
 use super::{
-    opening::{self, Way},
-    packet::{Interface, Packet, Version},
+    opening,
+    packet::{Interface, Packet, Truth, Version},
     ruleset::{Hook, Ruleset},
     walk::{Act, BaseChain, Step, base_chains, walk},
 };
@@ -198,11 +198,18 @@ pub fn quote(chain: &BaseChain<'_>, step: &Step<'_>) -> String {
     }
 }
 
+/// What closes for certain is opened through its owner; what may drop some packets needs an accept before it.
 fn hint(ruleset: &Ruleset, chain: &BaseChain<'_>, interface: &str, step: &Step<'_>) -> String {
-    let always = "set fast_path = \"always\" if tunnel traffic need not pass it";
-    if chain.base.hook == Hook::Forward && step.act == Act::Dropped {
-        let opening = opening::for_chain(ruleset, chain, Way::Tunnel, interface);
-        return format!("accept {interface} to {interface} before it: {} (or {always})", opening.command);
+    let always =
+        format!("set fast_path = \"always\" if traffic from {interface} to {interface} need not pass it");
+    let drops = chain.base.hook == Hook::Forward && step.act == Act::Dropped;
+    let opening = match step.truth {
+        Truth::Always => Some(opening::of_tunnel(ruleset, chain, interface)),
+        _ => opening::of_tunnel_at_top(chain, interface),
+    };
+    match opening {
+        Some(opening) if drops => format!("{}, or {always}", opening.command),
+        None if drops => always,
+        _ => format!("limit it to other interfaces than {interface}, or {always}"),
     }
-    format!("limit it to other interfaces than {interface}, or {always}")
 }

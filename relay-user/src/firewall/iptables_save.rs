@@ -118,6 +118,8 @@ fn test(option: &str, values: &[String]) -> Option<Test> {
             | "icmp" | "icmp6" => {
                 return None;
             }
+            // Whatever its options ask, of a packet without such a header it holds never (rt_mt6).
+            "rt" => Some(Test::RoutingHeader),
             _ => None,
         },
         "-i" => Some(Test::InputInterface(vec![interface(value)])),
@@ -222,7 +224,6 @@ mod tests {
     #[test]
     fn what_is_unknown_counts_as_such() {
         for line in [
-            "-A F -m rt --rt-type 0 -j DROP",
             "-A F -m socket -j DROP",
             "-A F -m limit --limit 3/min --limit-burst 10 -j DROP",
             "-A F -m set --match-set bad src,dst -j DROP",

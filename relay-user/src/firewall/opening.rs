@@ -131,7 +131,7 @@ pub fn openings(
             version.meets(chain.table.family) && closes(&chain, &packet)
         });
         if closed {
-            let opening = opening(ruleset, &chain, way, interface, from);
+            let opening = by(owner(ruleset, &chain, way, interface), &chain, way, interface, from);
             if !found.contains(&opening) {
                 found.push(opening);
             }
@@ -140,10 +140,19 @@ pub fn openings(
     found
 }
 
-/// The opening of one chain, whether it closes or not.
+/// The opening of the tunnel in one chain, whether it closes or not.
 #[must_use]
-pub fn for_chain(ruleset: &Ruleset, chain: &BaseChain<'_>, way: Way, interface: &str) -> Opening {
-    opening(ruleset, chain, way, interface, Some(interface))
+pub fn of_tunnel(ruleset: &Ruleset, chain: &BaseChain<'_>, interface: &str) -> Opening {
+    let owner = owner(ruleset, chain, Way::Tunnel, interface);
+    by(owner, chain, Way::Tunnel, interface, Some(interface))
+}
+
+/// The opening of the tunnel at the top of a chain, before everything else in it; `None` where the chain's owner leaves
+/// no such place (firewalld).
+#[must_use]
+pub fn of_tunnel_at_top(chain: &BaseChain<'_>, interface: &str) -> Option<Opening> {
+    let owner = at_top(chain)?;
+    Some(by(owner, chain, Way::Tunnel, interface, Some(interface)))
 }
 
 /// A WireGuard message from a peer whose flow is not known yet.
@@ -165,14 +174,7 @@ fn closes(chain: &BaseChain<'_>, packet: &Packet<'_>) -> bool {
     walk(chain, packet).into_iter().find(end).is_some_and(|step| step.act == Act::Dropped)
 }
 
-fn opening(
-    ruleset: &Ruleset,
-    chain: &BaseChain<'_>,
-    way: Way,
-    interface: &str,
-    from: Option<&str>,
-) -> Opening {
-    let owner = owner(ruleset, chain, way, interface);
+fn by(owner: Owner, chain: &BaseChain<'_>, way: Way, interface: &str, from: Option<&str>) -> Opening {
     let mut by_hand = false;
     let argv = match &owner {
         Owner::Ufw => ufw(way, interface),
@@ -198,28 +200,41 @@ fn opening(
 /// Through whom to open the chain: ufw, firewalld and Docker have places for it, and where an opening of ours stands in
 /// such a place already and something before it still closes, it is the base chain's own top.
 fn owner(ruleset: &Ruleset, chain: &BaseChain<'_>, way: Way, interface: &str) -> Owner {
-    let table = chain.table;
-    let has = |name: &str| table.chains.contains_key(name);
-    let (legacy, v6) = (table.source == Source::IptablesLegacy, table.family == Family::Ip6);
-    if table.source == Source::Nft {
-        return match (table.family, table.name.as_str()) {
-            (Family::Inet, "firewalld") => Owner::Firewalld,
-            (family, name) => Owner::Nft { family, table: name.to_owned(), chain: chain.name.to_owned() },
-        };
-    }
+    let has = |name: &str| chain.table.chains.contains_key(name);
+    let Some(top) = at_top(chain) else { return Owner::Firewalld };
+    let Owner::Iptables { legacy, v6, .. } = top else { return top };
     let ours = ours(ruleset, interface);
     let stands = |program: &str, place: &str| {
         ours.iter().any(|ours| ours.way == way && ours.remove[0] == program && ours.text.contains(place))
     };
     if (has("ufw-user-input") || has("ufw6-user-input")) && !stands("ufw", "") {
         Owner::Ufw
-    } else if has("INPUT_ZONES") && has("FORWARD_ZONES") {
-        Owner::Firewalld
     } else if way == Way::Tunnel && has("DOCKER-USER") && !stands(program(legacy, v6), "DOCKER-USER") {
         Owner::DockerUser { legacy, v6 }
     } else {
-        Owner::Iptables { legacy, v6, table: table.name.clone(), chain: chain.name.to_owned() }
+        top
     }
+}
+
+/// Who opens a chain at its own top; `None` for firewalld's, which it writes anew as it likes.
+fn at_top(chain: &BaseChain<'_>) -> Option<Owner> {
+    let (table, name) = (chain.table, chain.name.to_owned());
+    let firewalld = match table.source {
+        Source::Nft => table.family == Family::Inet && table.name == "firewalld",
+        _ => ["INPUT_ZONES", "FORWARD_ZONES"].iter().any(|name| table.chains.contains_key(*name)),
+    };
+    if firewalld {
+        return None;
+    }
+    Some(match table.source {
+        Source::Nft => Owner::Nft { family: table.family, table: table.name.clone(), chain: name },
+        source => Owner::Iptables {
+            legacy: source == Source::IptablesLegacy,
+            v6: table.family == Family::Ip6,
+            table: table.name.clone(),
+            chain: name,
+        },
+    })
 }
 
 fn ufw(way: Way, interface: &str) -> Vec<String> {

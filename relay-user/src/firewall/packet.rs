@@ -123,6 +123,9 @@ impl Packet<'_> {
             },
             Test::State(states) if self.first => Truth::of(states.iter().any(|state| state == "new")),
             Test::DestinationType(kinds) => self.destination_type(kinds),
+            // The fast path hands such packets to the stack (`Verdict::Options`), so a rule about them does not concern
+            // what it forwards; nor is a WireGuard message one.
+            Test::RoutingHeader => Truth::Never,
             // wg_packet_consume_data_done clears the mark, and whatever sets it later is reported by itself.
             Test::Mark(value) => Truth::of(*value == 0),
             Test::State(_) | Test::Unknown => Truth::Maybe,
@@ -239,6 +242,7 @@ mod tests {
             (Test::Mark(0), Truth::Always),
             (Test::Mark(1), Truth::Never),
             (Test::DestinationType(vec!["local".into()]), Truth::Never),
+            (Test::RoutingHeader, Truth::Never),
             (Test::Unknown, Truth::Maybe),
         ] {
             let condition = |negated| Match { negated, test: test.clone() };

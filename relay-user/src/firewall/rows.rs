@@ -105,9 +105,8 @@ fn rows() -> Vec<Row> {
         row!("wg-quick-stateful", V4, Off("table ip filter, chain FORWARD: policy drop"), "it accepts wg0 to eth0 only",
             &["iptables-nft -w -t filter -I FORWARD 1 -i wg0 -o wg0 -m comment --comment 'relay wg0' -j ACCEPT"]),
         row!("ufw", BOTH, Off("chain FORWARD: policy drop"), "routed traffic is denied", &[UFW_PORT, UFW_TUNNEL]),
-        row!("ufw-route-allow", V4, On, "the route rule comes before the policy, and ICMP and old flows are accepted", &[]),
-        row!("ufw-route-allow", BOTH, Off("chain ufw6-before-forward: -A ufw6-before-forward -m rt --rt-type 0 -j DROP"),
-            "packets with a routing header are dropped before the route rule", &[]),
+        row!("ufw-route-allow", BOTH, On, "the route rule comes before the policy; what is dropped before it has a routing header, \
+            which the fast path leaves to the stack", &[]),
         row!("firewalld", V4, Off("chain filter_FORWARD: ct state invalid drop"), "and wg0 in no zone is rejected",
             &[FIREWALLD_PORT, FIREWALLD_TUNNEL]),
         row!("firewalld-opened", BOTH, Off("fib saddr . mark . iif oif missing drop"), "reverse path and invalid states", &[]),

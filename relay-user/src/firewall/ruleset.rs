@@ -197,6 +197,8 @@ pub enum Test {
     Mark(u32),
     /// What kind of address the destination is (`local`, `broadcast`, …), lower case.
     DestinationType(Vec<String>),
+    /// Whether an IPv6 routing header is there.
+    RoutingHeader,
     /// Anything else.
     Unknown,
 }

@@ -184,3 +184,40 @@ pub(super) fn hash(text: &str) -> u64 {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_script_replaces_both_chains() {
+        let allow_from =
+            ["10.0.0.0/8", "fd00::/8"].map(|text| AllowFrom::Prefix(text.parse().expect("a prefix")));
+        let mut allow_from = BTreeSet::from(allow_from);
+        allow_from.insert(AllowFrom::Interface("docker0".parse().expect("a name")));
+        insta::assert_snapshot!(script(&desired("wg0", &allow_from)), @r#"
+        add table inet relay
+        add chain inet relay mss-wg0
+        delete chain inet relay mss-wg0
+        add chain inet relay guard-wg0
+        delete chain inet relay guard-wg0
+        add chain inet relay mss-wg0 { type filter hook forward priority -150; }
+        add rule inet relay mss-wg0 oifname "wg0" tcp flags syn tcp option maxseg size set rt mtu comment "cc5d68c3551880f0"
+        add chain inet relay guard-wg0 { type filter hook forward priority 0; }
+        add rule inet relay guard-wg0 oifname "wg0" iifname "wg0" accept comment "72d907c93539427f"
+        add rule inet relay guard-wg0 oifname "wg0" ct state established,related accept comment "43ed566ade7fcbf5"
+        add rule inet relay guard-wg0 oifname "wg0" iifname "docker0" accept comment "ff4873300146f4a9"
+        add rule inet relay guard-wg0 oifname "wg0" ip saddr 10.0.0.0/8 accept comment "342e9e4d3564b0c3"
+        add rule inet relay guard-wg0 oifname "wg0" ip6 saddr fd00::/8 accept comment "556d389922aa72ec"
+        add rule inet relay guard-wg0 oifname "wg0" drop comment "e3a45494060f3d91"
+        "#);
+        insta::assert_snapshot!(removal_script("wg+=_.-", true), @r"
+        add table inet relay
+        add chain inet relay mss-wg/p/e_.-
+        delete chain inet relay mss-wg/p/e_.-
+        add chain inet relay guard-wg/p/e_.-
+        delete chain inet relay guard-wg/p/e_.-
+        delete table inet relay
+        ");
+    }
+}

@@ -176,3 +176,68 @@ impl<'a> Walk<'a, '_> {
         Flow::On
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{
+            iptables_save::parse,
+            packet::{Interface, Version},
+            ruleset::{Family, Source},
+        },
+        *,
+    };
+
+    /// The steps of a packet from wg0 to wg0 through FORWARD, each as `Dropped`, or `Dropped?` if only some are.
+    fn steps(rules: &str) -> String {
+        let text = format!("*filter\n:FORWARD ACCEPT [0:0]\n:a - [0:0]\n:b - [0:0]\n{rules}COMMIT\n");
+        let tables = parse(&text, Family::Ip, Source::IptablesLegacy);
+        let ruleset = Ruleset { tables, ..Ruleset::default() };
+        let packet = Packet {
+            version: Version::V4,
+            input: Interface::Named("wg0"),
+            output: Interface::Named("wg0"),
+            within: None,
+            to_host: false,
+            protocol: None,
+            destination_port: None,
+            first: false,
+        };
+        let chains = base_chains(&ruleset, &[Hook::Forward]);
+        let word =
+            |step: Step<'_>| format!("{:?}{}", step.act, if step.truth == Truth::Maybe { "?" } else { "" });
+        walk(&chains[0], &packet).into_iter().map(word).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn verdicts_jumps_and_returns() {
+        for (rules, expected) in [
+            ("", "Accepted"),
+            ("-A FORWARD -j DROP\n-A FORWARD -j ACCEPT\n", "Dropped"),
+            ("-A FORWARD -i eth0 -j DROP\n", "Accepted"),
+            ("-A FORWARD -p tcp -j DROP\n", "Dropped? Accepted"),
+            ("-A FORWARD -i wg0 -j ACCEPT\n-A FORWARD -j DROP\n", "Accepted"),
+            ("-A FORWARD -p tcp -j ACCEPT\n-A FORWARD -j DROP\n", "Accepted? Dropped"),
+            ("-A FORWARD -j LOG\n-A FORWARD -j MARK --set-xmark 0x1/0xff\n", "Changed Accepted"),
+            // Into a chain and back, for all and for some.
+            ("-A FORWARD -j a\n-A a -j RETURN\n-A a -j DROP\n", "Accepted"),
+            ("-A FORWARD -j a\n-A a -j DROP\n", "Dropped"),
+            ("-A FORWARD -p tcp -j a\n-A a -j DROP\n", "Dropped? Accepted"),
+            ("-A FORWARD -j a\n-A a -j b\n-A b -j RETURN\n-A a -j DROP\n", "Dropped"),
+            // Some return: what follows in the chain is for the others, what follows behind it for all.
+            (
+                "-A FORWARD -j a\n-A FORWARD -j DROP\n-A a -p tcp -j RETURN\n-A a -j ACCEPT\n",
+                "Accepted? Dropped",
+            ),
+            ("-A FORWARD -p tcp -j RETURN\n-A FORWARD -j DROP\n", "Dropped? Accepted"),
+            // goto does not come back to its own chain.
+            ("-A FORWARD -g a\n-A FORWARD -j DROP\n", "Accepted"),
+            ("-A FORWARD -j a\n-A FORWARD -j MARK\n-A a -g b\n-A a -j DROP\n", "Changed Accepted"),
+            ("-A FORWARD -p tcp -g a\n-A FORWARD -j DROP\n", "Dropped? Accepted"),
+            // A loop, which no kernel takes, ends.
+            ("-A FORWARD -j a\n-A a -j a\n", "Changed Accepted"),
+        ] {
+            assert_eq!(steps(rules), expected, "{rules}");
+        }
+    }
+}

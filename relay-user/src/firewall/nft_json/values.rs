@@ -31,8 +31,9 @@ pub(super) fn matches(body: &Value) -> Vec<Match> {
 /// What a header field implies of the packet.
 fn implied(left: &Value) -> Option<Test> {
     let left = left["&"].get(0).unwrap_or(left);
-    if let Some(name) = left["exthdr"]["name"].as_str() {
-        return (name != "frag").then(|| Test::Version(vec![6]));
+    if left["exthdr"]["field"].is_string() {
+        let routing = left["exthdr"]["name"] == "rt";
+        return Some(if routing { Test::RoutingHeader } else { Test::Version(vec![6]) });
     }
     if left.get("tcp option").is_some() {
         return Some(Test::Protocol(vec![6]));
