@@ -7,13 +7,17 @@
 //! Closed means that a plain first packet is dropped for certain. A rule that may drop some packets (a rate limit, a
 //! block list) is the admin's intention and no reason to accept before it.
 
+mod command;
+
 use ipnet::IpNet;
 
+use self::command::{firewalld, firewalld_zone, iptables, ufw, words};
+pub use self::command::{firewalld_priority, firewalld_rich_rule, program, shell, tool_prefix};
 use super::{
     analysis::tunnel_packet,
     iptables_save::split,
     packet::{Interface, Packet, Truth, Version},
-    ruleset::{Family, Hook, Match, Part, Rule, Ruleset, Source, Statement, Test},
+    ruleset::{Family, Hook, Match, Part, Rule, Ruleset, Source, Test},
     walk::{Act, BaseChain, base_chains, walk},
 };
 
@@ -92,13 +96,6 @@ pub struct Ours {
 #[must_use]
 pub fn tag(interface: &str) -> String {
     format!("relay {interface}")
-}
-
-/// firewalld keeps no comments, so the mark of our rich rules there is their priority: -29,999 to -20,000 (of -32,768 to
-/// 32,767, firewalld.richlanguage(5)), by the interface's name.
-#[must_use]
-pub fn firewalld_priority(interface: &str) -> i32 {
-    -20_000 - i32::try_from(super::table::hash(interface) % 10_000).unwrap_or_default()
 }
 
 /// What is closed: the listen port to packets that come by `uplink` (`None`: by some interface), and the way from peer
@@ -237,100 +234,6 @@ fn at_top(chain: &BaseChain<'_>) -> Option<Owner> {
     })
 }
 
-fn ufw(way: Way, interface: &str) -> Vec<String> {
-    let rule = match way {
-        Way::ListenPort(port) => vec!["ufw".to_owned(), "allow".to_owned(), format!("{port}/udp")],
-        Way::Tunnel => words(&["ufw", "route", "allow", "in", "on", interface, "out", "on", interface]),
-    };
-    [rule, vec!["comment".to_owned(), tag(interface)]].concat()
-}
-
-fn iptables(legacy: bool, v6: bool, table: &str, chain: &str, way: Way, interface: &str) -> Vec<String> {
-    let port;
-    let rule: &[&str] = match way {
-        Way::ListenPort(number) => {
-            port = number.to_string();
-            &["-p", "udp", "-m", "udp", "--dport", &port]
-        }
-        Way::Tunnel => &["-i", interface, "-o", interface],
-    };
-    let tag = tag(interface);
-    let place = [program(legacy, v6), "-w", "-t", table, "-I", chain, "1"];
-    words(&[place.as_slice(), rule, &["-m", "comment", "--comment", &tag, "-j", "ACCEPT"]].concat())
-}
-
-/// The iptables that reads and writes these rules.
-#[must_use]
-pub const fn program(legacy: bool, v6: bool) -> &'static str {
-    match (legacy, v6) {
-        (false, false) => "iptables-nft",
-        (false, true) => "ip6tables-nft",
-        (true, false) => "iptables-legacy",
-        (true, true) => "ip6tables-legacy",
-    }
-}
-
-/// How a table's tool is named in front of a quoted rule; nothing for nft itself.
-#[must_use]
-pub const fn tool_prefix(source: Source) -> &'static str {
-    match source {
-        Source::Nft => "",
-        Source::Iptables => "iptables ",
-        Source::IptablesLegacy => "legacy iptables ",
-    }
-}
-
-/// The zone in which firewalld has an interface.
-struct Zone {
-    name: String,
-    /// Whether the interface was put there; else it is the default zone.
-    explicit: bool,
-}
-
-/// Reads the zone off the chain that sends packets to zones: by the interface's own rule, or by the last, which is the
-/// default zone's. firewalld's own default is `public`.
-fn firewalld_zone(chain: &BaseChain<'_>, from: Option<&str>) -> Zone {
-    let by_zone = chain.table.chains.iter().find(|(name, _)| match chain.base.hook {
-        Hook::Input => name.ends_with("INPUT_ZONES"),
-        _ => name.ends_with("FORWARD_ZONES"),
-    });
-    let of_rule = |rule: &Rule| {
-        let parts = rule.variants.first()?;
-        let Some(Part::Do(Statement::Goto(target))) = parts.last() else { return None };
-        let name = target.rsplit_once("IN_").or_else(|| target.rsplit_once("FWD_"))?.1.to_owned();
-        match parts.as_slice() {
-            [_] => Some(Zone { name, explicit: false }),
-            [Part::Match(Match { negated: false, test: Test::InputInterface(names) }), _] => {
-                names.iter().any(|name| Some(name.as_str()) == from).then_some(Zone { name, explicit: true })
-            }
-            _ => None,
-        }
-    };
-    let fallback = || Zone { name: "public".to_owned(), explicit: false };
-    by_zone.and_then(|(_, chain)| chain.rules.iter().find_map(of_rule)).unwrap_or_else(fallback)
-}
-
-/// All of it at run time only: what relay opens is not to outlive it in the admin's files. For the tunnel the interface
-/// is put where it already counts as being, into the default zone, since a zone forwards between its own interfaces
-/// only when they are named (`forward`, on by default from firewalld 1.0). Where the admin has put it into a zone that
-/// does not forward, that is their word.
-fn firewalld(way: Way, interface: &str, zone: &Zone) -> Vec<String> {
-    let in_zone = format!("--zone={}", zone.name);
-    let act = match way {
-        Way::ListenPort(port) => format!("--add-rich-rule={}", firewalld_rich_rule(interface, port)),
-        Way::Tunnel if zone.explicit => "--add-forward".to_owned(),
-        Way::Tunnel => format!("--add-interface={interface}"),
-    };
-    vec!["firewall-cmd".to_owned(), in_zone, act]
-}
-
-/// The rich rule as firewalld prints it back.
-#[must_use]
-pub fn firewalld_rich_rule(interface: &str, port: u16) -> String {
-    let priority = firewalld_priority(interface);
-    format!("rule priority=\"{priority}\" port port=\"{port}\" protocol=\"udp\" accept")
-}
-
 /// The rules that carry our tag for this interface. firewalld's are not among them: it keeps no comments, and
 /// [`crate::kernel::firewall::close_all`] asks it by itself.
 #[must_use]
@@ -386,18 +289,73 @@ fn way_of(rule: &Rule) -> Way {
     port.map_or(Way::Tunnel, Way::ListenPort)
 }
 
-fn words(words: &[&str]) -> Vec<String> {
-    words.iter().map(|&word| word.to_owned()).collect()
-}
-
-/// A command as a shell would have to be given it.
-#[must_use]
-pub fn shell(argv: &[String]) -> String {
-    let plain = |word: &String| {
-        !word.is_empty()
-            && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-+=./:,@%".contains(&byte))
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{iptables_save::parse, ruleset::UfwRule},
+        *,
     };
-    let quote =
-        |word: &String| if plain(word) { word.clone() } else { format!("'{}'", word.replace('\'', r"'\''")) };
-    argv.iter().map(quote).collect::<Vec<_>>().join(" ")
+
+    fn commands(chains: &str, rules: &str, ufw: &[&str]) -> Vec<String> {
+        let text = format!("*filter\n:INPUT ACCEPT [0:0]\n:FORWARD DROP [0:0]\n{chains}{rules}COMMIT\n");
+        let rule = |text: &&str| UfwRule {
+            arguments: text.split(' ').map(str::to_owned).collect(),
+            comment: tag("wg0"),
+        };
+        let ruleset = Ruleset {
+            tables: parse(&text, Family::Ip, Source::Iptables),
+            ufw: ufw.iter().map(rule).collect(),
+            ..Ruleset::default()
+        };
+        let prefixes = ["10.9.0.0/24".parse().expect("a prefix")];
+        openings(&ruleset, "wg0", 51820, None, &prefixes).into_iter().map(|opening| opening.command).collect()
+    }
+
+    /// Where something closes before the place that its owner keeps for others, another rule in that place would help
+    /// as little as the first.
+    #[test]
+    fn a_place_that_did_not_help_is_not_tried_again() {
+        let top =
+            "iptables-nft -w -t filter -I FORWARD 1 -i wg0 -o wg0 -m comment --comment 'relay wg0' -j ACCEPT";
+        let before = "-A FORWARD -j DROP\n";
+        let ufw = ":ufw-user-input - [0:0]\n";
+        let route = "route allow in on wg0 out on wg0";
+        assert_eq!(commands(ufw, before, &[]), [format!("ufw {route} comment 'relay wg0'")]);
+        assert_eq!(commands(ufw, before, &[route]), [top]);
+        let docker = ":DOCKER-USER - [0:0]\n";
+        let ours = "-A DOCKER-USER -i wg0 -o wg0 -m comment --comment \"relay wg0\" -j ACCEPT\n";
+        assert_eq!(commands(docker, before, &[]), [top.replace("FORWARD", "DOCKER-USER")]);
+        assert_eq!(commands(docker, &format!("{before}{ours}"), &[]), [top]);
+    }
+
+    #[test]
+    fn what_is_removed_is_what_was_printed() {
+        let text = "*filter\n-A FORWARD -i wg0 -o wg0 -m comment --comment \"relay wg0\" -j ACCEPT\n\
+                    -A INPUT -p udp -m udp --dport 4500 -m comment --comment \"relay wg0\" -j ACCEPT\n\
+                    -A INPUT -m comment --comment \"relay wg01\" -j ACCEPT\nCOMMIT\n";
+        let tables = parse(text, Family::Ip6, Source::IptablesLegacy);
+        let ruleset = Ruleset { tables, ..Ruleset::default() };
+        let found: Vec<(Way, String)> =
+            ours(&ruleset, "wg0").iter().map(|ours| (ours.way, shell(&ours.remove))).collect();
+        let start = "ip6tables-legacy -w -t filter -D";
+        let end = "-m comment --comment 'relay wg0' -j ACCEPT";
+        let expected = [
+            (Way::Tunnel, format!("{start} FORWARD -i wg0 -o wg0 {end}")),
+            (Way::ListenPort(4500), format!("{start} INPUT -p udp -m udp --dport 4500 {end}")),
+        ];
+        assert_eq!(found, expected);
+        assert_eq!(stale(&ruleset, "wg0", 4500), []);
+        assert_eq!(stale(&ruleset, "wg0", 51820).len(), 1);
+    }
+
+    /// A rate limit or a block list is the admin's intention, and no reason to accept before it.
+    #[test]
+    fn what_drops_some_packets_closes_nothing() {
+        let accept = "-A FORWARD -j ACCEPT\n";
+        let limit = "-A INPUT -p udp -m hashlimit --hashlimit-above 9/sec -j DROP\n-A INPUT -s 192.0.2.0/24 -j DROP\n";
+        assert_eq!(commands("", &format!("{limit}{accept}"), &[]), [""; 0]);
+        let port = "iptables-nft -w -t filter -I INPUT 1 -p udp -m udp --dport 51820 -m comment --comment 'relay wg0' \
+                    -j ACCEPT";
+        assert_eq!(commands("", &format!("{limit}{accept}-A INPUT -p udp -j REJECT\n"), &[]), [port]);
+    }
 }

@@ -126,9 +126,10 @@ impl Packet<'_> {
             // The fast path hands such packets to the stack (`Verdict::Options`), so a rule about them does not concern
             // what it forwards; nor is a WireGuard message one.
             Test::RoutingHeader => Truth::Never,
-            // wg_packet_consume_data_done clears the mark, and whatever sets it later is reported by itself.
-            Test::Mark(value) => Truth::of(*value == 0),
-            Test::State(_) | Test::Unknown => Truth::Maybe,
+            // WireGuard clears the mark of what it decrypts (wg_packet_consume_data_done), TUN devices set none, and
+            // whatever sets it later is reported by itself.
+            Test::Mark(value) if !self.to_host => Truth::of(*value == 0),
+            Test::State(_) | Test::Mark(_) | Test::Unknown => Truth::Maybe,
         };
         if condition.negated { !truth } else { truth }
     }
