@@ -1,6 +1,7 @@
 //! The laboratory: machines made of namespaces, packets, and what tests do with them.
 
 pub mod capabilities;
+pub mod guest;
 pub mod netns;
 pub mod packet;
 pub mod program;

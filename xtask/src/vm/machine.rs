@@ -1,0 +1,149 @@
+//! One emulated machine: started, listened to, and ended whatever happens.
+
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use nix::sys::signal::Signal;
+
+use super::console::{self, End, Line, ProgramResult};
+
+/// How long a machine may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    /// From start to the last line.
+    pub(crate) overall: Duration,
+    /// Between one line of the console and the next.
+    pub(crate) silence: Duration,
+}
+
+/// What came of a machine.
+#[derive(Debug)]
+pub(crate) struct Run {
+    /// What PID 1 said of each program.
+    pub(crate) results: Vec<ProgramResult>,
+    /// Its last line, if it came.
+    pub(crate) end: Option<End>,
+    /// Why the machine was ended before its time, if it was.
+    pub(crate) trouble: Option<String>,
+    /// From start to end, as the host counts.
+    pub(crate) seconds: f64,
+}
+
+/// A running QEMU, killed when this goes away.
+struct Machine(Child);
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        // Both fail only when it has ended already, which is what is wanted.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Boots `image` with `initrd`, writes the console to `log`, and shows each result to `on_result`.
+pub(crate) fn run(
+    image: &Path,
+    initrd: &Path,
+    accelerator: &str,
+    log: &Path,
+    patience: Patience,
+    mut on_result: impl FnMut(&ProgramResult),
+) -> Result<Run> {
+    let mut log_file = File::create(log).with_context(|| format!("making {}", log.display()))?;
+    let started = Instant::now();
+    let (mut machine, lines) = start(image, initrd, accelerator)?;
+    let mut run = Run { results: Vec::new(), end: None, trouble: None, seconds: 0.0 };
+    loop {
+        let left = patience.overall.saturating_sub(started.elapsed());
+        let line = match lines.recv_timeout(left.min(patience.silence)) {
+            Ok(line) => line,
+            // The console is closed: QEMU has ended.
+            Err(RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Timeout) if left <= patience.silence => {
+                run.trouble = Some(format!("not done after {} s", patience.overall.as_secs()));
+                break;
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                run.trouble = Some(format!("silent for {} s", patience.silence.as_secs()));
+                break;
+            }
+        };
+        log_file.write_all(line.as_bytes()).with_context(|| format!("writing {}", log.display()))?;
+        match console::read(&line) {
+            Line::Result(result) => {
+                on_result(&result);
+                run.results.push(result);
+            }
+            Line::End(end) => run.end = Some(end),
+            // The first trouble is the cause of the others; what follows is still worth having in the log.
+            Line::Trouble(words) => _ = run.trouble.get_or_insert(words),
+            Line::Talk => {}
+        }
+        // After its last line a guest has nothing to do but to power off; after an oops it panics by itself.
+        if run.end.is_some() {
+            drain(&lines, &mut log_file, Duration::from_secs(10));
+            break;
+        }
+    }
+    run.seconds = started.elapsed().as_secs_f64();
+    let ended = machine.0.try_wait().context("asking after QEMU")?;
+    if let Some(status) = ended.filter(|status| !status.success()) {
+        run.trouble.get_or_insert(format!("QEMU: {status}"));
+    }
+    Ok(run)
+}
+
+/// Reads on until the console closes, for at most `patience`.
+fn drain(lines: &mpsc::Receiver<String>, log: &mut File, patience: Duration) {
+    let until = Instant::now() + patience;
+    while let Ok(line) = lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
+        // The verdict stands; a full disk must not change it.
+        let _ = log.write_all(line.as_bytes());
+    }
+}
+
+/// Starts QEMU and a reader of its console.
+fn start(image: &Path, initrd: &Path, accelerator: &str) -> Result<(Machine, mpsc::Receiver<String>)> {
+    // An emulated machine reboots on a panic at once, which -no-reboot turns into its end. mitigations stay on: they
+    // change what the verifier accepts.
+    let append = "console=ttyS0 loglevel=5 oops=panic panic=-1 random.trust_cpu=on";
+    let accelerate = if accelerator == "tcg" { "tcg,thread=multi" } else { accelerator };
+    let mut command = Command::new("qemu-system-x86_64");
+    command
+        .args(["-accel", accelerate, "-cpu", "max", "-smp", "2", "-m", "2048"])
+        .args(["-nodefaults", "-no-reboot", "-display", "none", "-serial", "stdio"])
+        .arg("-kernel")
+        .arg(image)
+        .arg("-initrd")
+        .arg(initrd)
+        .args(["-append", append])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit());
+    // SAFETY: between fork and exec the closure only makes one system call, prctl(PR_SET_PDEATHSIG), which is
+    // async-signal-safe and allocates nothing.
+    unsafe {
+        command.pre_exec(|| nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).map_err(std::io::Error::from));
+    }
+    let mut child = command.spawn().context("starting qemu-system-x86_64 (Debian has it in qemu-system-x86)")?;
+    let output = child.stdout.take().context("QEMU without a console")?;
+    let (send, lines) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut reader = BufReader::new(output);
+        let mut bytes = Vec::new();
+        while reader.read_until(b'\n', &mut bytes).is_ok_and(|n| n > 0) {
+            let line = String::from_utf8_lossy(&bytes).replace('\r', "");
+            bytes.clear();
+            if send.send(line).is_err() {
+                break;
+            }
+        }
+    });
+    Ok((Machine(child), lines))
+}

@@ -1,0 +1,110 @@
+//! The programs a guest runs: built by cargo, found by what cargo says of them.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::Value;
+
+use super::host::output;
+
+/// One test program.
+#[derive(Debug, Clone)]
+pub(crate) struct Test {
+    /// Its name in the package, as "datapath".
+    pub(crate) name: String,
+    /// The executable.
+    pub(crate) path: PathBuf,
+}
+
+/// All a guest needs of ours.
+#[derive(Debug, Clone)]
+pub(crate) struct Programs {
+    /// PID 1.
+    pub(crate) init: PathBuf,
+    /// The test programs, in the order of their names.
+    pub(crate) tests: Vec<Test>,
+    /// Programs that tests start: `relay` and the helpers of the tests' package.
+    pub(crate) along: Vec<PathBuf>,
+}
+
+impl Programs {
+    /// Builds `relay`, the tests and their helpers. The eBPF object must be there already.
+    pub(crate) fn build(root: &Path) -> Result<Self> {
+        let mut programs = Self { init: PathBuf::new(), tests: Vec::new(), along: Vec::new() };
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let mut command = Command::new(cargo);
+        // Packages built in one call share what they depend on.
+        command
+            .args(["build", "--package", "relay-user", "--package", "relay-tests", "--bins", "--test", "*"])
+            .arg("--message-format=json-render-diagnostics")
+            .current_dir(root)
+            // What the compiler has to say goes to the terminal as it comes.
+            .stderr(std::process::Stdio::inherit());
+        programs.take(&output(&mut command)?)?;
+        ensure!(programs.init.is_file(), "cargo built no guest-init");
+        ensure!(!programs.tests.is_empty(), "cargo built no test program");
+        programs.tests.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(programs)
+    }
+
+    /// Sorts the executables that cargo names into what they are for.
+    fn take(&mut self, messages: &str) -> Result<()> {
+        for line in messages.lines().filter(|line| line.starts_with('{')) {
+            let message: Value = serde_json::from_str(line).context("reading what cargo says")?;
+            let Some(path) = message["executable"].as_str().map(PathBuf::from) else { continue };
+            let name = message["target"]["name"].as_str().context("cargo names no target")?.to_owned();
+            let test = message["profile"]["test"].as_bool().unwrap_or(false);
+            let integration = message["target"]["kind"].as_array().is_some_and(|kinds| kinds.contains(&"test".into()));
+            match (test, integration, name.as_str()) {
+                (true, true, _) => self.tests.push(Test { name, path }),
+                // Unit tests of the library and of the helpers run on the host.
+                (true, false, _) => {}
+                (false, _, "guest-init") => self.init = path,
+                (false, ..) => self.along.push(path),
+            }
+        }
+        Ok(())
+    }
+
+    /// All, or the one test program that was asked for.
+    pub(crate) fn choose(&self, program: Option<&str>) -> Result<Self> {
+        let mut chosen = self.clone();
+        if let Some(wanted) = program {
+            chosen.tests.retain(|test| test.name == wanted);
+            if chosen.tests.is_empty() {
+                let names: Vec<_> = self.tests.iter().map(|test| test.name.as_str()).collect();
+                bail!("no test program {wanted:?}; there are {}", names.join(", "));
+            }
+        }
+        Ok(chosen)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn executables_are_sorted_by_what_they_are_for() {
+        let line = |name: &str, kind: &str, test: bool| {
+            format!(
+                r#"{{"executable":"/t/{name}","target":{{"name":"{name}","kind":["{kind}"]}},"profile":{{"test":{test}}}}}"#
+            )
+        };
+        let mut programs = Programs { init: PathBuf::new(), tests: Vec::new(), along: Vec::new() };
+        let messages = [
+            line("guest-init", "bin", false),
+            line("relay", "bin", false),
+            line("datapath", "test", true),
+            line("relay_tests", "lib", true),
+            r#"{"executable":null,"target":{"name":"x","kind":["lib"]}}"#.to_owned(),
+        ];
+        programs.take(&messages.join("\n")).unwrap();
+        assert_eq!(programs.init, Path::new("/t/guest-init"));
+        assert_eq!(programs.along, [Path::new("/t/relay")]);
+        assert_eq!(programs.tests.len(), 1);
+        assert!(programs.choose(Some("datapath")).is_ok());
+        assert!(programs.choose(Some("no such")).is_err());
+    }
+}
