@@ -9,6 +9,7 @@ mod process;
 mod run;
 mod setup;
 mod test;
+mod vm;
 
 use std::process::ExitCode;
 

@@ -15,19 +15,32 @@ use crate::{
     env::{Env, Profile},
     lab,
     process::{as_root, find_program, is_root, run as run_command, say, time},
-    setup,
+    setup, vm,
 };
 
 /// Examples for `--help`.
 pub(crate) const EXAMPLES: &str = "Examples:
   cargo xtask test
-  cargo xtask test unit program";
+  cargo xtask test unit program
+  cargo xtask test vm --kernel 6.12 --program datapath";
 
 /// What `test` is told.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Heights to run; all when none is named
     heights: Vec<Height>,
+    /// Kernels of Debian to boot for the height `vm`
+    #[arg(long = "kernel", value_name = "LINE", default_values = vm::KERNELS)]
+    kernels: Vec<String>,
+    /// In guests, only this test program
+    #[arg(long, value_name = "NAME")]
+    program: Option<String>,
+    /// In guests, only tests with this in their names
+    #[arg(long, value_name = "TEXT")]
+    filter: Option<String>,
+    /// What QEMU runs guests with: kvm is faster where it can boot a stock kernel
+    #[arg(long, value_name = "ACCEL", default_value = "tcg")]
+    accelerator: String,
 }
 
 /// Where a test stands.
@@ -41,6 +54,8 @@ enum Height {
     Netns,
     /// Seeded faults in the eBPF programs, each caught by a named test; needs root
     Mutants,
+    /// All test programs on Debian's kernels, with kernel WireGuard, under QEMU
+    Vm,
 }
 
 impl Height {
@@ -50,11 +65,12 @@ impl Height {
             Self::Program => "program",
             Self::Netns => "netns",
             Self::Mutants => "mutants",
+            Self::Vm => "vm",
         }
     }
 
     fn needs_root(self) -> bool {
-        self != Self::Unit
+        !matches!(self, Self::Unit | Self::Vm)
     }
 }
 
@@ -71,7 +87,7 @@ pub(crate) fn run(env: &Env, args: &Args) -> Result<()> {
     for &height in &heights {
         say(format_args!("\n=== {}", height.name()));
         let begun = Instant::now();
-        let result = run_height(env, height);
+        let result = run_height(env, args, height);
         if let Err(error) = &result {
             say(format_args!("{} failed: {error:#}", height.name()));
         }
@@ -102,7 +118,7 @@ fn table(rows: &[Row], overall: Duration) -> String {
     text
 }
 
-fn run_height(env: &Env, height: Height) -> Result<String> {
+fn run_height(env: &Env, args: &Args, height: Height) -> Result<String> {
     if height.needs_root() && !is_root() && find_program("sudo").is_none() {
         bail!("{} needs root, and there is no sudo: run `cargo xtask test` as root", height.name());
     }
@@ -111,6 +127,7 @@ fn run_height(env: &Env, height: Height) -> Result<String> {
         Height::Program => program(env),
         Height::Netns => netns(env),
         Height::Mutants => mutants(env),
+        Height::Vm => guests(env, args),
     }
 }
 
@@ -153,6 +170,23 @@ fn mutants(env: &Env) -> Result<String> {
     let faults = bpf::mutants(env)?;
     let ran = test_binaries(env, |name| name == MUTANTS, None)?;
     Ok(format!("{ran}: {} seeded faults", faults.len()))
+}
+
+/// Every test program but the seeded faults, which say the same on any kernel.
+fn guests(env: &Env, args: &Args) -> Result<String> {
+    setup::guests()?;
+    bpf::object(env)?;
+    let programs = vm::Programs::build(env, |name| name != MUTANTS)?;
+    let options = vm::Options {
+        kernels: args.kernels.clone(),
+        program: args.program.clone(),
+        filter: args.filter.clone(),
+        accelerator: args.accelerator.clone(),
+        ..vm::Options::default()
+    };
+    let outcome = vm::run(env, &options, &programs)?;
+    say(format_args!("\n{outcome}"));
+    outcome.verdict()
 }
 
 /// Builds the tests as who we are and runs the chosen ones as root: all of them, also when one fails.

@@ -37,6 +37,7 @@ pub(crate) fn everything(env: &Env) -> Result<()> {
     let voice = Voice::All;
     apt::ensure(voice, packages::RUN)?;
     apt::ensure(voice, packages::NETNS)?;
+    apt::ensure(voice, packages::VM)?;
     let toolchain = toolchain::ensure(voice)?;
     linker::ensure(env, voice, &toolchain)?;
     lints(voice, &toolchain)?;
@@ -62,6 +63,12 @@ pub(crate) fn running() -> Result<()> {
 pub(crate) fn netns() -> Result<()> {
     running()?;
     apt::ensure(Voice::Changes, packages::NETNS)
+}
+
+/// What building and booting guests needs. The kernels themselves are fetched, not installed.
+pub(crate) fn guests() -> Result<()> {
+    apt::ensure(Voice::Changes, packages::NETNS)?;
+    apt::ensure(Voice::Changes, packages::VM)
 }
 
 /// What `check` needs: the compiler for BPF and its clippy, no linker. `None` for clippy where the chosen

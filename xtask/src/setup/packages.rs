@@ -42,3 +42,14 @@ pub(super) const NETNS: &[Package] = &[
     package("wireguard-go", "wireguard-go", "a WireGuard that is not ours, for hosts whose kernel has none"),
     package("curl", "curl", "the phone's browser"),
 ];
+
+/// For guests: the machine, and what goes into it on top of what the laboratory needs.
+pub(super) const VM: &[Package] = &[
+    package("qemu-system-x86", "qemu-system-x86_64", "boots Debian's kernels"),
+    package("kmod", "depmod", "lists and loads the modules of guests"),
+    package("busybox-static", "busybox", "the small tools of guests, ping among them"),
+    package("binutils", "strip", "takes debug sections out of what guests carry"),
+    package("xz-utils", "xz", "unpacks the modules of guests"),
+    package("conntrack", "conntrack", "shows and shortens what conntrack remembers"),
+    package("iperf3", "iperf3", "transfers that must not stop"),
+];

@@ -94,7 +94,8 @@ fn read_end(text: &str) -> Option<End> {
 pub(crate) fn judge(planned: usize, results: &[ProgramResult], end: Option<End>) -> Result<(), String> {
     let Some(end) = end else { return Err("the guest went away without its last line".into()) };
     let passed = results.iter().filter(|result| result.passed).count();
-    if end.of != planned || results.len() != planned || end.passed != passed || end.ok != (passed == planned) {
+    if end.of != planned || results.len() != planned || end.passed != passed || end.ok != (passed == planned)
+    {
         return Err(format!(
             "the guest contradicts itself: {planned} programs planned, {} results, {passed} of them passed, last line \
              {end:?}",

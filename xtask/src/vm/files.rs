@@ -8,8 +8,8 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 
 use super::cpio::{Entry, Tree};
-use super::host::{find_program, output};
 use super::kernel::Kernel;
+use crate::process::{capture, find_program};
 
 /// Without one of these no test can run. Debian's packages that have them are in docs/vm.md.
 const NEEDED: [&str; 28] = [
@@ -107,13 +107,18 @@ pub(crate) fn tools() -> Result<Tree> {
     for folder in ["/dev", "/proc", "/root", "/run", "/sys", "/tmp", "/var/lib", "/var/tmp", "/mnt"] {
         tree.put(folder, Entry::Directory);
     }
-    for (link, to) in [("/bin", "usr/bin"), ("/sbin", "usr/sbin"), ("/lib", "usr/lib"), ("/lib64", "usr/lib64")] {
+    for (link, to) in
+        [("/bin", "usr/bin"), ("/sbin", "usr/sbin"), ("/lib", "usr/lib"), ("/lib64", "usr/lib64")]
+    {
         tree.put(link, Entry::Link(to.into()));
     }
     tree.put("/var/run", Entry::Link("/run".into()));
     // The kernel opens it for PID 1 before anything could mount /dev.
     tree.put("/dev/console", Entry::Device(5, 1));
-    tree.put("/etc/passwd", Entry::Text("root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n".into()));
+    tree.put(
+        "/etc/passwd",
+        Entry::Text("root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n".into()),
+    );
     tree.put("/etc/group", Entry::Text("root:x:0:\nnogroup:x:65534:\n".into()));
     tree.put("/etc/hosts", Entry::Text("127.0.0.1 localhost\n::1 localhost\n".into()));
     tree.put("/etc/nsswitch.conf", Entry::Text("passwd: files\ngroup: files\nhosts: files dns\n".into()));
@@ -126,7 +131,10 @@ pub(crate) fn tools() -> Result<Tree> {
         }
     }
     if !missing.is_empty() {
-        bail!("the guest needs tools that are not here: {} (`cargo xtask setup` installs them)", missing.join(", "));
+        bail!(
+            "the guest needs tools that are not here: {} (`cargo xtask setup` installs them)",
+            missing.join(", ")
+        );
     }
     for path in WELCOME.iter().filter_map(|name| find_program(name)) {
         add(&mut tree, &path)?;
@@ -140,7 +148,7 @@ pub(crate) fn tools() -> Result<Tree> {
 
 /// A link to busybox for each of its applets that no real tool stands for.
 fn add_applets(tree: &mut Tree) -> Result<()> {
-    for applet in output(Command::new("busybox").arg("--list"))?.lines() {
+    for applet in capture(Command::new("busybox").arg("--list"))?.lines() {
         let known = ["/usr/bin", "/usr/sbin"].iter().any(|folder| tree.has(&Path::new(folder).join(applet)));
         if !known {
             tree.put(Path::new("/usr/bin").join(applet), Entry::Link("busybox".into()));
@@ -198,7 +206,7 @@ pub(crate) fn needs(path: &Path) -> Result<Vec<PathBuf>> {
         return Ok(Vec::new());
     }
     // ldd fails on static programs: those need nothing.
-    let Ok(listing) = output(Command::new("ldd").arg(path)) else { return Ok(Vec::new()) };
+    let Ok(listing) = capture(Command::new("ldd").arg(path)) else { return Ok(Vec::new()) };
     libraries(&listing).with_context(|| format!("libraries of {}", path.display()))
 }
 
@@ -233,7 +241,7 @@ pub(crate) fn modules(kernel: &Kernel, staging: &Path) -> Result<Tree> {
         let from = kernel.modules.join(&module);
         fs::copy(&from, &to).with_context(|| format!("copying {}", from.display()))?;
         if to.extension().is_some_and(|e| e == "xz") {
-            output(Command::new("xz").args(["--decompress", "--force"]).arg(&to))?;
+            capture(Command::new("xz").args(["--decompress", "--force"]).arg(&to))?;
         }
     }
     for name in ["modules.builtin", "modules.builtin.modinfo", "modules.order"] {
@@ -241,7 +249,7 @@ pub(crate) fn modules(kernel: &Kernel, staging: &Path) -> Result<Tree> {
         fs::copy(&from, folder.join(name)).with_context(|| format!("copying {}", from.display()))?;
     }
     let depmod = find_program("depmod").context("no depmod here; Debian has it in kmod")?;
-    output(Command::new(depmod).arg("-b").arg(staging).arg(&kernel.release))?;
+    capture(Command::new(depmod).arg("-b").arg(staging).arg(&kernel.release))?;
 
     let mut tree = Tree::default();
     take(&mut tree, &folder, &Path::new("/usr").join(&base))?;
@@ -298,7 +306,11 @@ mod tests {
         let set: Vec<_> = wanted(list).into_iter().collect();
         assert_eq!(
             set,
-            ["kernel/drivers/net/wireguard/wireguard.ko.xz", "kernel/lib/x.ko.xz", "kernel/net/ipv4/udp_tunnel.ko.xz"]
+            [
+                "kernel/drivers/net/wireguard/wireguard.ko.xz",
+                "kernel/lib/x.ko.xz",
+                "kernel/net/ipv4/udp_tunnel.ko.xz"
+            ]
         );
     }
 }

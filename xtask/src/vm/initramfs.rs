@@ -15,9 +15,10 @@ use serde_json::json;
 use super::Options;
 use super::cpio::{Entry, Tree};
 use super::files;
-use super::host::output;
 use super::kernel::Kernel;
 use super::programs::Programs;
+use crate::env::Env;
+use crate::process::capture;
 
 /// To be raised when what the kept parts hold changes; in their names.
 const PARTS: u32 = 1;
@@ -27,6 +28,7 @@ const PROGRAM_SECONDS: u64 = 15 * 60;
 
 /// What goes into guests.
 pub(crate) struct Guest<'a> {
+    pub(crate) env: &'a Env,
     pub(crate) options: &'a Options,
     pub(crate) programs: &'a Programs,
     /// target/vm
@@ -97,8 +99,8 @@ impl Guest<'_> {
             tree.put(Path::new("/usr/bin").join(name), Entry::Link(path.clone()));
         }
         // Cases and snapshots that tests read, and the objects they load.
-        for folder in ["tests", "target/bpf"].map(|name| self.options.root.join(name)) {
-            add_data(&mut tree, &folder)?;
+        for folder in [&self.env.root.join("tests"), &self.env.bpf] {
+            add_data(&mut tree, folder)?;
         }
         tree.put("/etc/relay-vm/plan.json", Entry::Text(self.plan().to_string()));
         Ok(tree)
@@ -113,7 +115,7 @@ impl Guest<'_> {
         let written = |path: &Path| fs::metadata(path).and_then(|data| data.modified());
         let source = written(program).with_context(|| format!("looking at {}", program.display()))?;
         if written(&stripped).map_or(true, |copy| copy < source) {
-            output(Command::new("strip").args(["--strip-debug", "-o"]).arg(&stripped).arg(program))?;
+            capture(Command::new("strip").args(["--strip-debug", "-o"]).arg(&stripped).arg(program))?;
         }
         for library in files::needs(&stripped)? {
             files::add(tree, &library)?;
@@ -129,7 +131,7 @@ impl Guest<'_> {
         let mut arguments =
             vec!["-Zunstable-options", "--format=json", "--report-time", "--show-output", "--test-threads=1"];
         arguments.extend(self.options.filter.as_deref());
-        let folder = self.options.root.join("tests");
+        let folder = self.env.root.join("tests");
         let programs: Vec<_> = self
             .programs
             .tests
@@ -144,9 +146,10 @@ impl Guest<'_> {
                 "CARGO_MANIFEST_DIR": folder,
                 "HOME": "/root",
                 "INSTA_UPDATE": "no",
-                "INSTA_WORKSPACE_ROOT": self.options.root,
+                "INSTA_WORKSPACE_ROOT": self.env.root,
                 "PATH": "/usr/sbin:/usr/bin",
-                "RELAY_BPF_DIR": self.options.root.join("target/bpf"),
+                "RELAY_BIN": "/usr/bin/relay",
+                "RELAY_BPF_DIR": self.env.bpf,
                 "RUSTC_BOOTSTRAP": "1",
                 "RUST_BACKTRACE": "1",
                 "TMPDIR": "/tmp",

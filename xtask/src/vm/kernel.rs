@@ -9,7 +9,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use super::host::output;
+use crate::process::{capture, find_program, say};
 
 /// A kernel that can be booted.
 #[derive(Debug, Clone)]
@@ -35,7 +35,7 @@ impl Kernel {
         fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
         let offered = offered(line).and_then(|package| download(&package, &folder));
         if let Err(why) = &offered {
-            eprintln!("kernel {line}: not fetched ({why:#}); looking for one fetched before");
+            say(format_args!("    kernel {line} not fetched ({why:#}); looking for one fetched before"));
         }
         let archive = match offered {
             Ok(archive) => archive,
@@ -56,7 +56,7 @@ fn offered(line: &str) -> Result<String> {
     let mut reasons = Vec::new();
     // A release's own kernel has a meta package without a number, a backported one has the line in its name.
     for meta in [format!("linux-image-{line}-cloud-amd64"), "linux-image-cloud-amd64".to_owned()] {
-        match output(Command::new("apt-cache").args(["depends", &meta])) {
+        match capture(Command::new("apt-cache").args(["depends", &meta])) {
             Ok(text) => match real_package(&text, line) {
                 Some(package) => return Ok(package),
                 None => reasons.push(format!("{meta} is of another line")),
@@ -78,7 +78,7 @@ fn real_package(text: &str, line: &str) -> Option<String> {
 
 /// Brings the package's archive into `folder`, unless the same version is there.
 fn download(package: &str, folder: &Path) -> Result<PathBuf> {
-    let uris = output(Command::new("apt-get").args(["download", "--print-uris", package]))?;
+    let uris = capture(Command::new("apt-get").args(["download", "--print-uris", package]))?;
     // 'http://…' NAME SIZE HASH, the name as apt will call the file.
     let name = uris
         .lines()
@@ -86,11 +86,11 @@ fn download(package: &str, folder: &Path) -> Result<PathBuf> {
         .with_context(|| format!("apt-get names no archive for {package}"))?;
     let archive = folder.join(name);
     if !archive.is_file() {
-        eprintln!("kernel: downloading {package}");
+        say(format_args!("    downloading {package}"));
         // Into a folder of its own first: a download that broke off must not pass for a whole one.
         let partial = folder.join("partial");
         fs::create_dir_all(&partial).with_context(|| format!("making {}", partial.display()))?;
-        output(Command::new("apt-get").args(["download", "-qq", package]).current_dir(&partial))?;
+        capture(Command::new("apt-get").args(["download", "-qq", package]).current_dir(&partial))?;
         let fetched = newest(&partial)?.with_context(|| format!("apt-get left no archive of {package}"))?;
         fs::rename(&fetched, &archive).with_context(|| format!("moving {}", fetched.display()))?;
     }
@@ -118,10 +118,10 @@ fn unpack(line: &str, archive: &Path) -> Result<Kernel> {
         if partial.exists() {
             fs::remove_dir_all(&partial).with_context(|| format!("removing {}", partial.display()))?;
         }
-        output(Command::new("dpkg-deb").arg("--extract").args([archive, &partial]))?;
+        capture(Command::new("dpkg-deb").arg("--extract").args([archive, &partial]))?;
         let release = release_of(&partial)?;
-        let depmod = super::host::find_program("depmod").context("no depmod here; Debian has it in kmod")?;
-        output(Command::new(depmod).arg("-b").arg(&partial).arg(&release))?;
+        let depmod = find_program("depmod").context("no depmod here; Debian has it in kmod")?;
+        capture(Command::new(depmod).arg("-b").arg(&partial).arg(&release))?;
         fs::rename(&partial, &root).with_context(|| format!("renaming {}", partial.display()))?;
     }
     let release = release_of(&root)?;

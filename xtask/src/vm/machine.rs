@@ -131,7 +131,8 @@ fn start(image: &Path, initrd: &Path, accelerator: &str) -> Result<(Machine, mps
     unsafe {
         command.pre_exec(|| nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).map_err(std::io::Error::from));
     }
-    let mut child = command.spawn().context("starting qemu-system-x86_64 (Debian has it in qemu-system-x86)")?;
+    let mut child =
+        command.spawn().context("starting qemu-system-x86_64 (Debian has it in qemu-system-x86)")?;
     let output = child.stdout.take().context("QEMU without a console")?;
     let (send, lines) = mpsc::channel();
     std::thread::spawn(move || {

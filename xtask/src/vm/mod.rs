@@ -7,7 +7,6 @@
 mod console;
 mod cpio;
 mod files;
-mod host;
 mod initramfs;
 mod kernel;
 mod machine;
@@ -15,7 +14,6 @@ mod outcome;
 mod programs;
 
 use std::fs;
-use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -26,6 +24,8 @@ use self::kernel::Kernel;
 use self::machine::Patience;
 pub(crate) use self::outcome::{Outcome, Report};
 pub(crate) use self::programs::Programs;
+use crate::env::Env;
+use crate::process::{say, time};
 
 /// The kernels of Debian 12 and of Debian 13: the last without TCX, and one with it.
 pub(crate) const KERNELS: [&str; 2] = ["6.1", "6.12"];
@@ -33,8 +33,6 @@ pub(crate) const KERNELS: [&str; 2] = ["6.1", "6.12"];
 /// What to run, and where.
 #[derive(Debug, Clone)]
 pub(crate) struct Options {
-    /// The root of the workspace.
-    pub(crate) root: PathBuf,
     /// Kernel lines, as "6.1"; [`KERNELS`] for all that are promised.
     pub(crate) kernels: Vec<String>,
     /// Only this test program, as "datapath".
@@ -49,11 +47,10 @@ pub(crate) struct Options {
     pub(crate) overall: Duration,
 }
 
-impl Options {
+impl Default for Options {
     /// All kernels, all tests, emulated, side by side.
-    pub(crate) fn new(root: impl Into<PathBuf>) -> Self {
+    fn default() -> Self {
         Self {
-            root: root.into(),
             kernels: KERNELS.map(str::to_owned).to_vec(),
             program: None,
             filter: None,
@@ -69,18 +66,18 @@ const SILENCE: Duration = Duration::from_secs(300);
 
 /// Runs the programs on each kernel and reports what came of it. An error means that something could not be tried;
 /// tests that failed are in the outcome.
-pub(crate) fn run(options: &Options, programs: &Programs) -> Result<Outcome> {
+pub(crate) fn run(env: &Env, options: &Options, programs: &Programs) -> Result<Outcome> {
     let chosen = programs.choose(options.program.as_deref())?;
-    let cache = options.root.join("target/vm");
+    let cache = env.target.join("vm");
     let kernels: Vec<Kernel> = options
         .kernels
         .iter()
         .map(|line| Kernel::fetch(line, &cache.join("kernels")))
         .collect::<Result<_>>()?;
     for kernel in &kernels {
-        eprintln!("kernel {}: {}", kernel.line, kernel.release);
+        say(format_args!("    kernel {}: {}", kernel.line, kernel.release));
     }
-    let guest = initramfs::Guest { options, programs: &chosen, cache: &cache };
+    let guest = initramfs::Guest { env, options, programs: &chosen, cache: &cache };
     let parts = guest.common_parts()?;
 
     let waiting = Mutex::new(kernels.iter().enumerate());
@@ -91,9 +88,13 @@ pub(crate) fn run(options: &Options, programs: &Programs) -> Result<Outcome> {
         for _ in 0..options.at_a_time.clamp(1, kernels.len().max(1)) {
             workers.push(scope.spawn(|| -> Result<()> {
                 while let Some((order, kernel)) = next() {
-                    let report = guest.initrd(kernel, &parts).and_then(|initrd| boot(&guest, kernel, &initrd));
+                    let report =
+                        guest.initrd(kernel, &parts).and_then(|initrd| boot(&guest, kernel, &initrd));
                     let report = report.with_context(|| format!("kernel {}", kernel.line))?;
-                    reports.lock().map_err(|_| anyhow!("another kernel's thread died"))?.push((order, report));
+                    reports
+                        .lock()
+                        .map_err(|_| anyhow!("another kernel's thread died"))?
+                        .push((order, report));
                 }
                 Ok(())
             }));
@@ -114,7 +115,11 @@ fn boot(guest: &initramfs::Guest<'_>, kernel: &Kernel, initrd: &std::path::Path)
     let show = |result: &ProgramResult| {
         let word = if result.passed { "ok" } else { "FAILED" };
         let (ran, failed) = (result.tests.len(), result.failures.len());
-        eprintln!("{:>5} {word} {}: {ran} passed, {failed} failed, {:.0} s", kernel.line, result.program, result.seconds);
+        let took = time(Duration::from_secs_f64(result.seconds));
+        say(format_args!(
+            "{:>8} {word} {}: {ran} passed, {failed} failed, {took}",
+            kernel.line, result.program
+        ));
     };
     let run = machine::run(&kernel.image, initrd, &guest.options.accelerator, &log, patience, show)?;
     let judged = judge(guest.programs.tests.len(), &run.results, run.end);

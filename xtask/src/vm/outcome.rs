@@ -4,6 +4,8 @@ use std::fmt;
 use std::fs;
 use std::path::PathBuf;
 
+use anyhow::{Result, bail};
+
 use super::kernel::Kernel;
 use super::machine::Run;
 
@@ -70,18 +72,32 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    /// Whether every kernel passed.
-    pub(crate) fn passed(&self) -> bool {
-        !self.reports.is_empty() && self.reports.iter().all(|report| report.why.is_none())
+    /// What passed, in one line; an error if anything did not.
+    pub(crate) fn verdict(&self) -> Result<String> {
+        let words = |r: &Report| match &r.why {
+            None => format!("{}: {} tests", r.kernel, r.passed.len()),
+            Some(why) => format!("{}: {why}", r.kernel),
+        };
+        let line = self.reports.iter().map(words).collect::<Vec<_>>().join("; ");
+        let passed = !self.reports.is_empty() && self.reports.iter().all(|report| report.why.is_none());
+        if passed { Ok(line) } else { bail!("{line}") }
     }
 }
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{:<8}{:<28}{:>8}{:>8}{:>9}{:>9}  outcome", "kernel", "release", "passed", "failed", "skipped", "seconds")?;
+        writeln!(
+            f,
+            "{:<8}{:<28}{:>8}{:>8}{:>9}{:>9}  outcome",
+            "kernel", "release", "passed", "failed", "skipped", "seconds"
+        )?;
         for r in &self.reports {
             let counts = (r.passed.len(), r.failed.len(), r.skipped.len());
-            write!(f, "{:<8}{:<28}{:>8}{:>8}{:>9}{:>9.0}", r.kernel, r.release, counts.0, counts.1, counts.2, r.seconds)?;
+            write!(
+                f,
+                "{:<8}{:<28}{:>8}{:>8}{:>9}{:>9.0}",
+                r.kernel, r.release, counts.0, counts.1, counts.2, r.seconds
+            )?;
             writeln!(f, "  {}", r.why.as_deref().unwrap_or("ok"))?;
         }
         for r in &self.reports {
@@ -116,8 +132,11 @@ fn excerpt(console: &str, failed: &[String]) -> String {
     for name in failed {
         let test = name.split_once("::").map_or(name.as_str(), |(_, test)| test);
         // PID 1 ends what it shows of a test with this line.
-        let Some(end) = lines.iter().position(|line| line.ends_with(&format!("FAILED {test}"))) else { continue };
-        let start = lines[..end].iter().rposition(|line| line.ends_with(&format!("start {test}"))).unwrap_or(0);
+        let Some(end) = lines.iter().position(|line| line.ends_with(&format!("FAILED {test}"))) else {
+            continue;
+        };
+        let start =
+            lines[..end].iter().rposition(|line| line.ends_with(&format!("start {test}"))).unwrap_or(0);
         for line in &lines[start.max((end + 1).saturating_sub(LINES))..=end] {
             out.push_str(line);
             out.push('\n');

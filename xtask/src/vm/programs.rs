@@ -1,12 +1,13 @@
 //! The programs a guest runs: built by cargo, found by what cargo says of them.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
+use std::process::Stdio;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
-use super::host::output;
+use crate::env::Env;
+use crate::process::say;
 
 /// One test program.
 #[derive(Debug, Clone)]
@@ -29,19 +30,22 @@ pub(crate) struct Programs {
 }
 
 impl Programs {
-    /// Builds `relay`, the tests and their helpers. The eBPF object must be there already.
-    pub(crate) fn build(root: &Path) -> Result<Self> {
+    /// Builds `relay`, the tests that are `wanted` and their helpers. The eBPF object must be there already.
+    pub(crate) fn build(env: &Env, wanted: impl Fn(&str) -> bool) -> Result<Self> {
+        say("==> building relay and the tests (a few minutes the first time)");
         let mut programs = Self { init: PathBuf::new(), tests: Vec::new(), along: Vec::new() };
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let mut command = Command::new(cargo);
         // Packages built in one call share what they depend on.
-        command
+        let output = env
+            .cargo()
             .args(["build", "--package", "relay-user", "--package", "relay-tests", "--bins", "--test", "*"])
             .arg("--message-format=json-render-diagnostics")
-            .current_dir(root)
             // What the compiler has to say goes to the terminal as it comes.
-            .stderr(std::process::Stdio::inherit());
-        programs.take(&output(&mut command)?)?;
+            .stderr(Stdio::inherit())
+            .output()
+            .context("starting cargo")?;
+        ensure!(output.status.success(), "building relay and the tests failed");
+        programs.take(&String::from_utf8_lossy(&output.stdout))?;
+        programs.tests.retain(|test| wanted(&test.name));
         ensure!(programs.init.is_file(), "cargo built no guest-init");
         ensure!(!programs.tests.is_empty(), "cargo built no test program");
         programs.tests.sort_by(|a, b| a.name.cmp(&b.name));
@@ -55,7 +59,8 @@ impl Programs {
             let Some(path) = message["executable"].as_str().map(PathBuf::from) else { continue };
             let name = message["target"]["name"].as_str().context("cargo names no target")?.to_owned();
             let test = message["profile"]["test"].as_bool().unwrap_or(false);
-            let integration = message["target"]["kind"].as_array().is_some_and(|kinds| kinds.contains(&"test".into()));
+            let integration =
+                message["target"]["kind"].as_array().is_some_and(|kinds| kinds.contains(&"test".into()));
             match (test, integration, name.as_str()) {
                 (true, true, _) => self.tests.push(Test { name, path }),
                 // Unit tests of the library and of the helpers run on the host.
@@ -83,6 +88,8 @@ impl Programs {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     #[test]

@@ -32,7 +32,9 @@ pub(crate) fn read(line: &str) -> Event {
     let how = match (value["type"].as_str(), value["event"].as_str()) {
         (Some("test"), Some("started")) => return Event::Started(text("name")),
         (Some("suite"), Some("ok" | "failed")) => {
-            let (Some(passed), Some(failed), Some(ignored)) = (number("passed"), number("failed"), number("ignored")) else {
+            let (Some(passed), Some(failed), Some(ignored)) =
+                (number("passed"), number("failed"), number("ignored"))
+            else {
                 return Event::Other;
             };
             return Event::Suite { passed, failed, ignored };
@@ -56,8 +58,10 @@ mod tests {
     fn events_are_read_and_other_lines_are_not() {
         let started = r#"{ "type": "test", "event": "started", "name": "a::b" }"#;
         assert_eq!(read(started), Event::Started("a::b".into()));
-        let ended = r#"noise{ "type": "test", "name": "a", "event": "failed", "exec_time": 0.5, "stdout": "why\n" }"#;
-        let expected = Event::Ended { name: "a".into(), how: How::Failed, seconds: 0.5, output: "why\n".into() };
+        let ended =
+            r#"noise{ "type": "test", "name": "a", "event": "failed", "exec_time": 0.5, "stdout": "why\n" }"#;
+        let expected =
+            Event::Ended { name: "a".into(), how: How::Failed, seconds: 0.5, output: "why\n".into() };
         assert_eq!(read(ended), expected);
         let suite = r#"{ "type": "suite", "event": "ok", "passed": 2, "failed": 0, "ignored": 1, "measured": 0, "filtered_out": 0, "exec_time": 0.1 }"#;
         assert_eq!(read(suite), Event::Suite { passed: 2, failed: 0, ignored: 1 });

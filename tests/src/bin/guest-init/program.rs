@@ -32,18 +32,27 @@ pub(crate) struct Planned {
 
 impl Planned {
     pub(crate) fn read(entry: &Value, plan: &Value) -> Result<Self> {
-        let text = |key: &str| entry[key].as_str().with_context(|| format!("the plan has a program without {key}"));
+        let text =
+            |key: &str| entry[key].as_str().with_context(|| format!("the plan has a program without {key}"));
         let arguments = entry["arguments"].as_array().context("the plan has a program without arguments")?;
         let environment = plan["environment"].as_object().context("a plan without environment")?;
-        let word = |value: &Value| value.as_str().map(str::to_owned).context("the plan has a word that is no text");
+        let word =
+            |value: &Value| value.as_str().map(str::to_owned).context("the plan has a word that is no text");
         Ok(Self {
             name: text("name")?.to_owned(),
             path: text("path")?.into(),
             arguments: arguments.iter().map(word).collect::<Result<_>>()?,
-            environment: environment.iter().map(|(key, value)| Ok((key.clone(), word(value)?))).collect::<Result<_>>()?,
+            environment: environment
+                .iter()
+                .map(|(key, value)| Ok((key.clone(), word(value)?)))
+                .collect::<Result<_>>()?,
             folder: text("folder")?.into(),
-            patience: Duration::from_secs(entry["seconds"].as_u64().context("the plan has a program without seconds")?),
-            empty_is_failure: plan["empty_is_failure"].as_bool().context("a plan without empty_is_failure")?,
+            patience: Duration::from_secs(
+                entry["seconds"].as_u64().context("the plan has a program without seconds")?,
+            ),
+            empty_is_failure: plan["empty_is_failure"]
+                .as_bool()
+                .context("a plan without empty_is_failure")?,
         })
     }
 }
@@ -173,7 +182,9 @@ impl Done {
         let listed = u64::try_from(self.tests.len()).unwrap_or(u64::MAX);
         match self.suite {
             Some((passed, ..)) if passed == listed => {}
-            Some((passed, ..)) => self.failures.push(format!("{passed} tests passed and {listed} are listed")),
+            Some((passed, ..)) => {
+                self.failures.push(format!("{passed} tests passed and {listed} are listed"))
+            }
             None => self.failures.push("the program did not end its tests".into()),
         }
         if empty_is_failure && self.suite == Some((0, 0, 0)) {

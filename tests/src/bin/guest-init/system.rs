@@ -26,17 +26,8 @@ const MOUNTS: [(&str, &str, &str); 10] = [
 
 /// Modules that have to be there before something asks for them: /dev/net/tun is made by tun alone, and the sysctls of
 /// conntrack come with it. The others are here so that a guest without them ends at once.
-const MODULES: [&str; 9] = [
-    "wireguard",
-    "tun",
-    "veth",
-    "nf_conntrack",
-    "nf_tables",
-    "sch_ingress",
-    "cls_bpf",
-    "sch_netem",
-    "dummy",
-];
+const MODULES: [&str; 9] =
+    ["wireguard", "tun", "veth", "nf_conntrack", "nf_tables", "sch_ingress", "cls_bpf", "sch_netem", "dummy"];
 
 /// Open files a test may have: a daemon of the distribution is given more than a bare PID 1.
 const OPEN_FILES: u64 = 65_536;
@@ -49,8 +40,11 @@ pub(crate) fn prepare() -> Result<()> {
             .with_context(|| format!("mounting {kind} on {place}"))?;
     }
     // The shell's <(…), which wg-quick uses, is a path below /dev/fd.
-    for (link, to) in [("fd", "self/fd"), ("stdin", "self/fd/0"), ("stdout", "self/fd/1"), ("stderr", "self/fd/2")] {
-        symlink(Path::new("/proc").join(to), Path::new("/dev").join(link)).with_context(|| format!("linking /dev/{link}"))?;
+    for (link, to) in
+        [("fd", "self/fd"), ("stdin", "self/fd/0"), ("stdout", "self/fd/1"), ("stderr", "self/fd/2")]
+    {
+        symlink(Path::new("/proc").join(to), Path::new("/dev").join(link))
+            .with_context(|| format!("linking /dev/{link}"))?;
     }
     fs::write("/proc/sys/kernel/hostname", "relay-guest").context("naming the guest")?;
     setrlimit(Resource::RLIMIT_NOFILE, OPEN_FILES, OPEN_FILES).context("raising the limit of open files")?;
