@@ -2,6 +2,7 @@
 
 pub mod capabilities;
 pub mod guest;
+pub mod lab;
 pub mod netns;
 pub mod packet;
 pub mod program;

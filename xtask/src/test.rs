@@ -160,7 +160,7 @@ fn netns(env: &Env) -> Result<String> {
     setup::netns()?;
     let relay = build::relay(env, Profile::Dev)?;
     let tests = test_binaries(env, |name| name != PROGRAM && name != MUTANTS, Some(&relay));
-    let told = lab::tell(env, &relay, &[]).context("the laboratory");
+    let told = lab::tell(env, &relay).context("the laboratory");
     Ok(format!("{}, the laboratory", tests.and_then(|names| told.map(|()| names))?))
 }
 

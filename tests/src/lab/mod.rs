@@ -1,0 +1,50 @@
+//! The laboratory: DESIGN's picture in network namespaces, with the real `relay` in the middle and a stock WireGuard
+//! at both ends. [`story::tell`] is what `cargo xtask lab` shows; tests take the parts.
+
+pub mod echo;
+pub mod peer;
+pub mod relay;
+pub mod story;
+pub mod web;
+pub mod world;
+
+use std::{path::Path, time::Duration};
+
+use anyhow::Result;
+
+pub use relay::{Relay, Stats};
+pub use world::World;
+
+/// A little longer than the 25 s after which the printed configuration keeps a mapping alive, and as short as the
+/// NATs with the worst memory in RFC 4787's survey.
+pub const UDP_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Adds home, with its LANs, and gives the printed configuration to wg-quick on the home server; returns that
+/// configuration (a secret).
+pub fn connect_home(world: &World, relay: &Relay<'_>) -> Result<String> {
+    let [v4, v6] = world::LANS;
+    let config = relay.run(&["peer", "add", "home", "--lan", v4, "--lan", v6])?;
+    peer::wg_quick_up(&world.home, "home", &config)?;
+    Ok(config)
+}
+
+/// Adds the phone and gives it the printed configuration; returns that configuration (a secret).
+pub fn connect_phone(world: &World, relay: &Relay<'_>) -> Result<String> {
+    let config = relay.run(&["peer", "add", "phone"])?;
+    peer::wg_quick_up(&world.phone, "phone", &config)?;
+    Ok(config)
+}
+
+/// A world with relay up on the VPS, and home and phone connected. For tests.
+pub fn with_everybody(
+    binary: &Path,
+    udp_timeout: Duration,
+    act: impl FnOnce(&World, &mut Relay<'_>) -> Result<()>,
+) -> Result<()> {
+    let world = World::new(udp_timeout)?;
+    let mut relay = Relay::init(&world.vps, binary)?;
+    relay.up()?;
+    connect_home(&world, &relay)?;
+    connect_phone(&world, &relay)?;
+    act(&world, &mut relay).inspect_err(|_| eprintln!("relay up said:\n{}", relay.log()))
+}
