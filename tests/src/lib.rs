@@ -3,8 +3,8 @@
 pub mod capabilities;
 pub mod guest;
 pub mod lab;
+pub mod namespace;
 pub mod netns;
 pub mod packet;
 pub mod program;
 pub mod tun;
-pub mod tunnel;

@@ -11,13 +11,15 @@ use std::{
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicBool, Ordering},
     thread,
-    time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
 use aya::programs::{SchedClassifier, TcAttachType};
 use relay_common::{LAYOUT, Route, Verdict, checksum};
-use relay_tests::tunnel::{Offload, Tunnel, in_namespaces, output, run};
+use relay_tests::{
+    namespace::{in_namespaces, output, run},
+    tun::{Kind, Tun},
+};
 use relay_user::{
     kernel::datapath::{
         self, Datapath, DatapathError, EMBEDDED, Hook, Interface, PIN_ROOT, PinnedMaps, Pins,
@@ -25,9 +27,6 @@ use relay_user::{
     key::PublicKey,
     maps::MapChange,
 };
-
-/// How long a redirected packet may take; measured in microseconds.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 const PHONE: PublicKey = PublicKey::new([1; 32]);
 const HOME: PublicKey = PublicKey::new([2; 32]);
@@ -40,12 +39,12 @@ fn on_each_hook(case: fn(Hook) -> Result<()>) {
     }
 }
 
-fn tunnel() -> Result<Tunnel> {
-    Tunnel::new("wg0", 1420, Offload::None)
+fn tunnel() -> Result<Tun> {
+    Tun::new("wg0", Kind::Tun, 1420)
 }
 
-fn interface(tunnel: &Tunnel) -> Result<Interface> {
-    Ok(Interface { name: tunnel.name.parse()?, index: tunnel.index })
+fn interface(tunnel: &Tun) -> Result<Interface> {
+    Ok(Interface { name: tunnel.name().parse()?, index: tunnel.index() })
 }
 
 fn pins() -> Pins {
@@ -67,8 +66,8 @@ fn peers() -> Vec<MapChange> {
 }
 
 /// Loads, fills and attaches, as a starting daemon does; what the maps hold already is left alone.
-fn start(tunnel: &Tunnel, hook: Hook) -> Result<Datapath> {
-    let mut prepared = Datapath::prepare(EMBEDDED, interface(tunnel)?, pins(), hook)?;
+fn start(interface: &Interface, hook: Hook) -> Result<Datapath> {
+    let mut prepared = Datapath::prepare(EMBEDDED, interface.clone(), pins(), hook)?;
     if prepared.maps.read()?.slots.is_empty() {
         ensure!(prepared.maps.apply(&peers())? == 0, "the maps overflow");
     }
@@ -87,9 +86,9 @@ fn packet(number: u64) -> Vec<u8> {
 }
 
 /// Sends one packet and waits for it: lost, doubled and reordered ones are all errors.
-fn pass(tunnel: &Tunnel, number: u64) -> Result<()> {
+fn pass(tunnel: &mut Tun, number: u64) -> Result<()> {
     tunnel.send(&packet(number))?;
-    let arrived = tunnel.receive(PATIENCE)?.with_context(|| format!("packet {number} was lost"))?;
+    let (_, arrived) = tunnel.receive().with_context(|| format!("packet {number} was lost"))?;
     ensure!(arrived[28..] == number.to_be_bytes(), "packet {number} is not what arrived: {arrived:?}");
     ensure!(arrived[8] == 63, "packet {number} arrived with TTL {}", arrived[8]);
     Ok(())
@@ -162,17 +161,17 @@ impl Drop for Loader {
 #[test]
 fn what_is_pinned_outlives_its_process() {
     on_each_hook(|hook| {
-        let tunnel = tunnel()?;
+        let mut tunnel = tunnel()?;
         let loader = Loader::start(hook, "pinned", None)?;
         ensure!(loader.outcome["attached"] == format!("{hook:?}"), "{}", loader.outcome);
         let mut maps = PinnedMaps::open(&pins())?;
         maps.apply(&peers())?;
         for number in 0..100 {
-            pass(&tunnel, number)?;
+            pass(&mut tunnel, number)?;
         }
         loader.kill()?;
         for number in 100..200 {
-            pass(&tunnel, number)?;
+            pass(&mut tunnel, number)?;
         }
         ensure!(datapath::attached(&interface(&tunnel)?, &pins())? == Some(hook));
         let counters = PinnedMaps::open(&pins())?.counters()?;
@@ -188,9 +187,9 @@ fn what_is_pinned_outlives_its_process() {
 #[test]
 fn dropping_it_leaves_it_attached() {
     on_each_hook(|hook| {
-        let tunnel = tunnel()?;
-        drop(start(&tunnel, hook)?);
-        pass(&tunnel, 1)?;
+        let mut tunnel = tunnel()?;
+        drop(start(&interface(&tunnel)?, hook)?);
+        pass(&mut tunnel, 1)?;
         ensure!(programs()? == 1, "{} programs", programs()?);
         Ok(())
     });
@@ -200,18 +199,19 @@ fn dropping_it_leaves_it_attached() {
 fn replacing_it_loses_no_packet() {
     on_each_hook(|hook| {
         const TIMES: usize = 20;
-        let tunnel = tunnel()?;
-        drop(start(&tunnel, hook)?);
+        let mut tunnel = tunnel()?;
+        let interface = interface(&tunnel)?;
+        drop(start(&interface, hook)?);
         let done = AtomicBool::new(false);
         thread::scope(|scope| {
             let replacing = scope.spawn(|| {
-                let replaced = (0..TIMES).try_for_each(|_| start(&tunnel, hook).map(drop));
+                let replaced = (0..TIMES).try_for_each(|_| start(&interface, hook).map(drop));
                 done.store(true, Ordering::Release);
                 replaced
             });
             let mut sent = 0;
             while !done.load(Ordering::Acquire) {
-                pass(&tunnel, sent)?;
+                pass(&mut tunnel, sent)?;
                 sent += 1;
             }
             replacing.join().expect("the thread does not panic")?;
@@ -226,20 +226,20 @@ fn replacing_it_loses_no_packet() {
 #[test]
 fn a_device_made_anew_gets_the_program_anew() {
     on_each_hook(|hook| {
-        let first = tunnel()?;
-        let datapath = start(&first, hook)?;
-        pass(&first, 1)?;
+        let mut first = tunnel()?;
+        let datapath = start(&interface(&first)?, hook)?;
+        pass(&mut first, 1)?;
         let gone = interface(&first)?;
         drop(first);
         ensure!(datapath.attached()?.is_none(), "attached to a device that is gone");
 
-        let second = tunnel()?;
-        ensure!(second.index != gone.index, "the index was used again at once");
+        let mut second = tunnel()?;
+        ensure!(second.index() != gone.index, "the index was used again at once");
         let refused = Datapath::prepare(EMBEDDED, gone, pins(), hook).err();
         ensure!(matches!(refused, Some(DatapathError::NoInterface { .. })), "{refused:?}");
-        let datapath = start(&second, hook)?;
+        let datapath = start(&interface(&second)?, hook)?;
         ensure!(datapath.attached()? == Some(hook));
-        pass(&second, 2)?;
+        pass(&mut second, 2)?;
         ensure!(programs()? == 1, "{} programs", programs()?);
         ensure!(redirected(&datapath.maps)? == 2, "the counters did not survive");
         Ok(())
@@ -250,13 +250,13 @@ fn a_device_made_anew_gets_the_program_anew() {
 fn a_link_to_a_renamed_device_is_not_mistaken_for_ours() {
     on_each_hook(|hook| {
         let first = tunnel()?;
-        drop(start(&first, hook)?);
+        drop(start(&interface(&first)?, hook)?);
         run("ip link set wg0 down")?;
         run("ip link set wg0 name old0")?;
-        let second = tunnel()?;
-        let datapath = start(&second, hook)?;
+        let mut second = tunnel()?;
+        let datapath = start(&interface(&second)?, hook)?;
         ensure!(datapath.attached()? == Some(hook));
-        pass(&second, 1)?;
+        pass(&mut second, 1)?;
         ensure!(programs()? == 1, "{} programs", programs()?);
         Ok(())
     });
@@ -265,14 +265,14 @@ fn a_link_to_a_renamed_device_is_not_mistaken_for_ours() {
 #[test]
 fn leftovers_of_a_process_that_died_before_pinning() {
     on_each_hook(|hook| {
-        let tunnel = tunnel()?;
+        let mut tunnel = tunnel()?;
         let loader = Loader::start(hook, "unpinned", None)?;
         ensure!(loader.outcome["attached"] == format!("{hook:?}"), "{}", loader.outcome);
         ensure!(programs()? == 1, "{} programs", programs()?);
         loader.kill()?;
-        let datapath = start(&tunnel, hook)?;
+        let datapath = start(&interface(&tunnel)?, hook)?;
         ensure!(datapath.attached()? == Some(hook));
-        pass(&tunnel, 1)?;
+        pass(&mut tunnel, 1)?;
         ensure!(programs()? == 1, "{} programs", programs()?);
         Ok(())
     });
@@ -286,11 +286,11 @@ fn a_change_of_hook_leaves_one_program() {
     }
     for (before, after) in [(Hook::Clsact, Hook::Tcx), (Hook::Tcx, Hook::Clsact)] {
         in_namespaces(move || {
-            let tunnel = tunnel()?;
-            drop(start(&tunnel, before)?);
-            let datapath = start(&tunnel, after)?;
+            let mut tunnel = tunnel()?;
+            drop(start(&interface(&tunnel)?, before)?);
+            let datapath = start(&interface(&tunnel)?, after)?;
             ensure!(datapath.attached()? == Some(after));
-            pass(&tunnel, 1)?;
+            pass(&mut tunnel, 1)?;
             ensure!(programs()? == 1, "{} programs", programs()?);
             Ok(())
         });
@@ -302,7 +302,7 @@ fn removing_it_leaves_nothing() {
     on_each_hook(|hook| {
         let device = tunnel()?;
         datapath::remove(&pins()).context("where nothing is")?;
-        drop(start(&device, hook)?);
+        drop(start(&interface(&device)?, hook)?);
         ensure!(Path::new(PIN_ROOT).exists());
         datapath::remove(&pins())?;
         ensure!(!Path::new(PIN_ROOT).exists(), "{PIN_ROOT} is still there");
@@ -312,7 +312,7 @@ fn removing_it_leaves_nothing() {
         let closed = PinnedMaps::open(&pins()).err();
         ensure!(matches!(closed, Some(DatapathError::NotLoaded { .. })), "{closed:?}");
 
-        drop(start(&device, hook)?);
+        drop(start(&interface(&device)?, hook)?);
         drop(device);
         datapath::remove(&pins()).context("after the device is gone")?;
         ensure!(!Path::new(PIN_ROOT).exists(), "{PIN_ROOT} is still there");
@@ -323,9 +323,9 @@ fn removing_it_leaves_nothing() {
 #[test]
 fn another_interfaces_pins_are_left_alone() {
     on_each_hook(|hook| {
-        let (device, other) = (tunnel()?, Tunnel::new("wg1", 1420, Offload::None)?);
-        drop(start(&device, hook)?);
-        let others = Pins::new(other.name.parse()?);
+        let (device, other) = (tunnel()?, Tun::new("wg1", Kind::Tun, 1420)?);
+        drop(start(&interface(&device)?, hook)?);
+        let others = Pins::new(other.name().parse()?);
         let prepared = Datapath::prepare(EMBEDDED, interface(&other)?, others.clone(), hook)?;
         let datapath = prepared.commit()?;
         datapath::remove(&pins())?;
@@ -338,20 +338,20 @@ fn another_interfaces_pins_are_left_alone() {
 #[test]
 fn an_old_layout_goes_when_the_new_one_runs() {
     on_each_hook(|hook| {
-        let tunnel = tunnel()?;
-        drop(start(&tunnel, hook)?);
+        let mut tunnel = tunnel()?;
+        drop(start(&interface(&tunnel)?, hook)?);
         let old = pins().folder().join((LAYOUT - 1).to_string());
         fs::rename(pins().maps(), &old)?;
 
         let mut prepared = Datapath::prepare(EMBEDDED, interface(&tunnel)?, pins(), hook)?;
-        pass(&tunnel, 1).context("by the old program, before the new maps are filled")?;
+        pass(&mut tunnel, 1).context("by the old program, before the new maps are filled")?;
         prepared.maps.apply(&peers())?;
-        pass(&tunnel, 2).context("by the old program")?;
+        pass(&mut tunnel, 2).context("by the old program")?;
         ensure!(redirected(&prepared.maps)? == 0, "the new maps were used before commit");
         ensure!(old.exists());
         let datapath = prepared.commit()?;
         ensure!(!old.exists(), "the old maps are still pinned");
-        pass(&tunnel, 3).context("by the new program")?;
+        pass(&mut tunnel, 3).context("by the new program")?;
         ensure!(redirected(&datapath.maps)? == 1);
         Ok(())
     });
@@ -360,8 +360,8 @@ fn an_old_layout_goes_when_the_new_one_runs() {
 #[test]
 fn maps_of_another_shape_are_made_anew() {
     on_each_hook(|hook| {
-        let tunnel = tunnel()?;
-        drop(start(&tunnel, hook)?);
+        let mut tunnel = tunnel()?;
+        drop(start(&interface(&tunnel)?, hook)?);
         // A map of the same name and another size, as a build leaves that forgot to raise its number.
         let path = pins().maps().join("HOSTS4");
         fs::remove_file(&path)?;
@@ -371,10 +371,10 @@ fn maps_of_another_shape_are_made_anew() {
         ))?;
 
         let mut prepared = Datapath::prepare(EMBEDDED, interface(&tunnel)?, pins(), hook)?;
-        pass(&tunnel, 1).context("by the old program")?;
+        pass(&mut tunnel, 1).context("by the old program")?;
         prepared.maps.apply(&peers())?;
         drop(prepared.commit()?);
-        pass(&tunnel, 2).context("by the new program")
+        pass(&mut tunnel, 2).context("by the new program")
     });
 }
 
@@ -382,22 +382,22 @@ fn maps_of_another_shape_are_made_anew() {
 fn other_programs_are_listed() {
     on_each_hook(|hook| {
         let tunnel = tunnel()?;
-        drop(start(&tunnel, hook)?);
-        ensure!(datapath::foreign_programs(tunnel.index, &pins())?.is_empty());
+        drop(start(&interface(&tunnel)?, hook)?);
+        ensure!(datapath::foreign_programs(tunnel.index(), &pins())?.is_empty());
         run("tc qdisc replace dev wg0 clsact")?;
         let object = tempfile::NamedTempFile::new()?;
         fs::write(object.path(), EMBEDDED)?;
         run(&format!("bpftool prog load {} /sys/fs/bpf/foreign type classifier", object.path().display()))?;
         run("tc filter add dev wg0 ingress pref 7 bpf direct-action object-pinned /sys/fs/bpf/foreign")?;
-        let foreign = datapath::foreign_programs(tunnel.index, &pins())?;
+        let foreign = datapath::foreign_programs(tunnel.index(), &pins())?;
         ensure!(foreign.len() == 1 && foreign[0].contains("priority 7"), "{foreign:?}");
         if hook == Hook::Tcx {
             let loader = Loader::start(hook, "unpinned", None)?;
-            let foreign = datapath::foreign_programs(tunnel.index, &pins())?;
+            let foreign = datapath::foreign_programs(tunnel.index(), &pins())?;
             ensure!(foreign.len() == 2 && foreign[0].contains("TCX program"), "{foreign:?}");
             loader.kill()?;
         }
-        drop(start(&tunnel, hook)?);
+        drop(start(&interface(&tunnel)?, hook)?);
         datapath::remove(&pins())?;
         let left = output("tc filter show dev wg0 ingress")?;
         ensure!(left.contains("pref 7 "), "the other program's filter went too: {left}");
@@ -408,14 +408,14 @@ fn other_programs_are_listed() {
 #[test]
 fn two_capabilities_are_enough() {
     on_each_hook(|hook| {
-        let tunnel = tunnel()?;
+        let mut tunnel = tunnel()?;
         for _ in 0..2 {
             let loader = Loader::start(hook, "pinned", Some("+net_admin,+bpf"))?;
             ensure!(loader.outcome["attached"] == format!("{hook:?}"), "{}", loader.outcome);
             ensure!(loader.outcome["foreign"] == serde_json::json!([]), "{}", loader.outcome);
         }
         PinnedMaps::open(&pins())?.apply(&peers())?;
-        pass(&tunnel, 1)?;
+        pass(&mut tunnel, 1)?;
         ensure!(programs()? == 1, "{} programs", programs()?);
         Ok(())
     });
@@ -439,14 +439,14 @@ fn a_missing_capability_is_named() {
 fn a_missing_bpf_file_system_is_mounted_or_asked_for() {
     in_namespaces(|| {
         let hook = Hook::of_this_kernel();
-        let device = tunnel()?;
+        let mut device = tunnel()?;
         run("umount /sys/fs/bpf")?;
         while run("umount /sys/fs/bpf").is_ok() {}
         let loader = Loader::start(hook, "pinned", Some("+net_admin,+bpf"))?;
         let error = loader.outcome["error"].as_str().with_context(|| loader.outcome.to_string())?;
         ensure!(error.contains("mount -t bpf bpf /sys/fs/bpf"), "{error}");
-        drop(start(&device, hook)?);
-        pass(&device, 1)
+        drop(start(&interface(&device)?, hook)?);
+        pass(&mut device, 1)
     });
 }
 
@@ -470,8 +470,8 @@ fn an_object_of_another_layout_is_refused() {
 fn a_full_map_is_counted_and_no_failure() {
     in_namespaces(|| {
         const SURPLUS: usize = 3;
-        let tunnel = tunnel()?;
-        let mut datapath = start(&tunnel, Hook::of_this_kernel())?;
+        let mut tunnel = tunnel()?;
+        let mut datapath = start(&interface(&tunnel)?, Hook::of_this_kernel())?;
         let held = datapath.maps.read()?;
         let hosts = relay_common::MAX_HOSTS as usize - held.hosts.len() + SURPLUS;
         let lans = relay_common::MAX_LANS as usize - held.lans.len() + SURPLUS;
@@ -489,15 +489,15 @@ fn a_full_map_is_counted_and_no_failure() {
         let state = datapath.maps.read()?;
         ensure!(state.hosts.len() == relay_common::MAX_HOSTS as usize, "{} hosts", state.hosts.len());
         ensure!(state.lans.len() == relay_common::MAX_LANS as usize, "{} lans", state.lans.len());
-        pass(&tunnel, 1)
+        pass(&mut tunnel, 1)
     });
 }
 
 #[test]
 fn maps_hold_what_was_put_there() {
     in_namespaces(|| {
-        let tunnel = tunnel()?;
-        let mut maps = start(&tunnel, Hook::of_this_kernel())?.maps;
+        let mut tunnel = tunnel()?;
+        let mut maps = start(&interface(&tunnel)?, Hook::of_this_kernel())?.maps;
         let (v6, lan6) = ("fd52:1a9::2".parse()?, "fd40::/56".parse()?);
         maps.apply(&[MapChange::SetHost(v6, Route::peer(1)), MapChange::SetLan(lan6, Route::STACK)])?;
         let state = PinnedMaps::open(&pins())?.read()?;
@@ -506,7 +506,7 @@ fn maps_hold_what_was_put_there() {
         ensure!(state.hosts.len() == 4 && state.hosts[&v6] == Route::peer(1), "{state:?}");
         ensure!(state.lans.len() == 2 && state.lans[&lan6] == Route::STACK, "{state:?}");
 
-        pass(&tunnel, 1)?;
+        pass(&mut tunnel, 1)?;
         let newcomer = PublicKey::new([3; 32]);
         let gone = MapChange::RemoveHost("10.9.0.3".parse()?);
         maps.apply(&[gone.clone(), gone, MapChange::FreeSlot(PHONE), MapChange::FreeSlot(PHONE)])?;

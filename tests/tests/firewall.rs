@@ -1,10 +1,13 @@
 //! The firewall for real: nft and both iptables, in network namespaces of the tests' own. Needs root.
 
-use std::{collections::BTreeSet, future::Future, io::Write as _, process::Stdio, time::Duration};
+use std::{collections::BTreeSet, future::Future, io::Write as _, process::Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 use ipnet::IpNet;
-use relay_tests::tunnel::{Offload, Tunnel, in_namespaces, output, run, sysctl};
+use relay_tests::{
+    namespace::{in_namespaces, output, run, sysctl},
+    tun::{Kind, Tun},
+};
 use relay_user::{
     desired::AllowFrom,
     firewall::{
@@ -287,10 +290,9 @@ fn udp(from: ([u8; 4], u16), to: ([u8; 4], u16)) -> Vec<u8> {
 fn strangers_do_not_reach_the_tunnel_and_answers_do() {
     const HOME: [u8; 4] = [10, 9, 0, 2];
     const STRANGER: [u8; 4] = [203, 0, 113, 66];
-    const PATIENCE: Duration = Duration::from_secs(5);
     in_namespaces(|| {
-        let eth0 = Tunnel::new("eth0", 1500, Offload::None)?;
-        let wg0 = Tunnel::new("wg0", 1420, Offload::None)?;
+        let mut eth0 = Tun::new("eth0", Kind::Tun, 1500)?;
+        let mut wg0 = Tun::new("wg0", Kind::Tun, 1420)?;
         run("ip addr add 203.0.113.1/24 dev eth0")?;
         run("ip addr add 10.9.0.1/24 dev wg0")?;
         sysctl("ipv4/ip_forward", "1")?;
@@ -309,25 +311,25 @@ fn strangers_do_not_reach_the_tunnel_and_answers_do() {
             let stranger = |to| udp((STRANGER, port), (HOME, to));
             // The home asks on one port; the stranger knocks on another before he answers.
             wg0.send(&udp((HOME, 53), (STRANGER, port)))?;
-            ensure!(next_udp(&eth0, PATIENCE)?.is_some(), "{allow_from:?}: the home's own packet is lost");
+            next_udp(&mut eth0).with_context(|| format!("{allow_from:?}: the home's own packet"))?;
             eth0.send(&stranger(22))?;
             eth0.send(&stranger(53))?;
-            let first = next_udp(&wg0, PATIENCE)?.context("the answer is lost")?;
+            let first = next_udp(&mut wg0).with_context(|| format!("{allow_from:?}: the answer"))?;
             ensure!(first == if reaches { 22 } else { 53 }, "{allow_from:?}: port {first} came first");
             if reaches {
-                ensure!(next_udp(&wg0, PATIENCE)? == Some(53), "{allow_from:?}: the answer is lost");
+                ensure!(next_udp(&mut wg0)? == 53, "{allow_from:?}: the answer is lost");
             }
         }
         Ok(())
     });
 }
 
-/// The destination port of the next UDP packet that leaves by a device.
-fn next_udp(device: &Tunnel, patience: Duration) -> Result<Option<u16>> {
-    while let Some(packet) = device.receive(patience)? {
+/// The destination port of the next UDP packet that leaves by a device; waits for it.
+fn next_udp(device: &mut Tun) -> Result<u16> {
+    loop {
+        let (_, packet) = device.receive()?;
         if packet.len() == 28 && packet[9] == 17 {
-            return Ok(Some(u16::from_be_bytes([packet[22], packet[23]])));
+            return Ok(u16::from_be_bytes([packet[22], packet[23]]));
         }
     }
-    Ok(None)
 }

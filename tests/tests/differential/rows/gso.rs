@@ -1,0 +1,62 @@
+//! Merged packets, as WireGuard's receive offload hands them up: one header for many segments.
+
+use relay_tests::{
+    packet::{Ip, Tcp, flag},
+    tun::VnetHeader,
+};
+
+use super::*;
+
+pub(super) fn rows() -> Vec<Row> {
+    let segment4 = MTU - 40;
+    let segment6 = MTU - 60;
+    vec![
+        fast("gso v4 segments as long as the MTU", four(|_| {}, segment4, 10 * usize::from(segment4))),
+        fast("gso v4 last segment short", four(|_| {}, segment4, 3 * usize::from(segment4) + 1)),
+        fast("gso v4 small segments", four(|_| {}, 500, 20_000)),
+        fast("gso v4 without DF", four(|ip| ip.dont_fragment = false, segment4, 5000)),
+        fast("gso v4 as long as one can be", four(|_| {}, segment4, 65_535 - 40)),
+        fast("gso v4 with ECN", four(|ip| ip.tos = 2, segment4, 5000)),
+        fast("gso v4 ttl 2", four(|ip| ip.ttl = 2, segment4, 5000)),
+        stack("gso v4 segments one byte too long", Verdict::TooBig, four(|_| {}, segment4 + 1, 10_000)),
+        stack("gso v4 segments too long without DF", Verdict::TooBig, {
+            four(|ip| ip.dont_fragment = false, segment4 + 1, 10_000)
+        }),
+        stack("gso v4 ttl 1", Verdict::TtlExpired, four(|ip| ip.ttl = 1, segment4, 5000)),
+        stack("gso v4 to the internet", Verdict::UnknownDestination, {
+            four(|ip| ip.destination = [8, 8, 8, 8].into(), segment4, 5000)
+        }),
+        stack("gso v4 to its sender", Verdict::SamePeer, four(|ip| ip.source = HOME, segment4, 5000)),
+        stack("gso v4 to the hub", Verdict::Local, four(|ip| ip.destination = HUB, segment4, 5000)),
+        stack("gso v4 with a wrong header checksum", Verdict::Checksum, {
+            four(|ip| ip.checksum = Some(1), segment4, 5000)
+        }),
+        fast("gso v6 segments as long as the MTU", six(|_| {}, segment6, 10 * usize::from(segment6))),
+        fast("gso v6 small segments", six(|_| {}, 500, 20_000)),
+        stack("gso v6 segments one byte too long", Verdict::TooBig, six(|_| {}, segment6 + 1, 10_000)),
+        stack("gso v6 hop limit 1", Verdict::TtlExpired, six(|ip| ip.hop_limit = 1, segment6, 5000)),
+    ]
+}
+
+fn four(change: impl FnOnce(&mut Ipv4), segment: u16, payload: usize) -> Sent {
+    merged(VnetHeader::TCPV4, &v4(change), segment, payload)
+}
+
+fn six(change: impl FnOnce(&mut Ipv6), segment: u16, payload: usize) -> Sent {
+    merged(VnetHeader::TCPV6, &v6(change), segment, payload)
+}
+
+fn merged<I: Ip>(gso_type: u8, ip: &I, segment: u16, payload: usize) -> Sent {
+    let payload = (0..payload).map(|at| (at / 7) as u8).collect();
+    let tcp = Tcp { payload, checksum_offloaded: true, ..Tcp::new(flag::ACK | flag::PSH) };
+    let headers = I::HEADER as u16;
+    let header = VnetHeader {
+        flags: VnetHeader::NEEDS_CHECKSUM,
+        gso_type,
+        header_length: headers + 20,
+        gso_size: segment,
+        checksum_start: headers,
+        checksum_offset: 16,
+    };
+    Sent { header, bytes: ip.carry(&Transport::Tcp(tcp)) }
+}
