@@ -100,18 +100,19 @@ pub async fn replace_table(table: &Table) -> Result<(), FirewallError> {
     script("write the nftables table `inet relay`", &table::script(table)).await
 }
 
-/// Takes away what our table holds for an interface, and the table with the last of it. Nothing there is no error.
+/// Takes away what our table holds for an interface, and the table with the last of it. Says whether there was any.
 ///
 /// # Errors
 ///
 /// nft is missing or refuses.
-pub async fn delete_table(interface: &str) -> Result<(), FirewallError> {
+pub async fn delete_table(interface: &str) -> Result<bool, FirewallError> {
     let ruleset = nft().await?;
     let last = table::is_last(&ruleset, interface);
     if !last && table::observed(&ruleset, interface).is_none() {
-        return Ok(());
+        return Ok(false);
     }
-    script("remove the nftables table `inet relay`", &table::removal_script(interface, last)).await
+    script("remove the nftables table `inet relay`", &table::removal_script(interface, last)).await?;
+    Ok(true)
 }
 
 /// Makes an opening. One that is left to the admin ([`Opening::by_hand`]) is left alone.
@@ -136,19 +137,20 @@ pub async fn close(ours: &Ours) -> Result<(), FirewallError> {
 }
 
 /// Takes away every opening that carries this interface's tag, whoever made it and however long ago. All are tried; the
-/// first failure is returned.
+/// first failure is returned. Says whether nftables, iptables or ufw held any.
 ///
 /// # Errors
 ///
 /// As [`read`] and [`close`].
-pub async fn close_all(interface: &str) -> Result<(), FirewallError> {
+pub async fn close_all(interface: &str) -> Result<bool, FirewallError> {
     let ruleset = read().await?;
     let mut outcome = Ok(());
-    for ours in opening::ours(&ruleset, interface) {
-        outcome = outcome.and(close(&ours).await);
+    let found = opening::ours(&ruleset, interface);
+    for ours in &found {
+        outcome = outcome.and(close(ours).await);
     }
     if firewalld::stands(&ruleset) {
         outcome = outcome.and(firewalld::close_all(interface).await);
     }
-    outcome
+    outcome.map(|()| !found.is_empty())
 }

@@ -1,8 +1,11 @@
 //! One module for each kernel interface. They never import one another.
 
 pub mod datapath;
+pub mod events;
 pub mod firewall;
+pub mod lock;
 pub mod netlink;
 mod rtnl;
+pub mod sysctl;
 pub mod userspace;
 pub mod wireguard;

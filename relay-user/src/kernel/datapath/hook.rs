@@ -42,6 +42,15 @@ impl Hook {
     }
 }
 
+impl std::fmt::Display for Hook {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Tcx => "tcx",
+            Self::Clsact => "clsact",
+        })
+    }
+}
+
 /// Attaches the program, or puts it in the place of the one that is there.
 pub(super) fn attach(
     hook: Hook,

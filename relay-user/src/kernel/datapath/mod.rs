@@ -106,6 +106,12 @@ impl Datapath {
         Ok(Prepared { interface, pins, hook, ebpf, maps })
     }
 
+    /// The interface it was attached to.
+    #[must_use]
+    pub const fn interface(&self) -> &Interface {
+        &self.interface
+    }
+
     /// Whether the program still sits on the interface, and how; `None` after somebody took it off or the device was
     /// made anew.
     ///

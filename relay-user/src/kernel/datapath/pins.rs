@@ -54,6 +54,12 @@ impl Pins {
         self.root.join(self.interface.as_str())
     }
 
+    /// Whether anything is pinned for the interface.
+    #[must_use]
+    pub fn exist(&self) -> bool {
+        self.folder().exists()
+    }
+
     /// The link's pin.
     #[must_use]
     pub fn link(&self) -> PathBuf {

@@ -1,0 +1,75 @@
+//! One relay per interface: a lock that the kernel holds for as long as the process lives, and not a moment longer.
+
+use std::{
+    fs::{DirBuilder, File, OpenOptions, TryLockError},
+    io::{self, Read as _, Seek as _, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use crate::name::InterfaceName;
+
+/// Why the lock could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Another relay has it.
+    #[error(
+        "another relay already runs interface {interface}{}, and holds {} (hint: `relay reload` tells it of changes, \
+         `relay down` ends it)",
+        pid.map_or_else(String::new, |pid| format!(", process {pid}")),
+        path.display()
+    )]
+    Held {
+        /// The interface.
+        interface: String,
+        /// Whose it is, if the file says so.
+        pid: Option<u32>,
+        /// The lock.
+        path: PathBuf,
+    },
+    /// The lock's file cannot be made.
+    #[error("cannot lock {}: {cause}{}", path.display(), if cause.kind() == io::ErrorKind::PermissionDenied {
+        " (hint: this needs root)"
+    } else { "" })]
+    Failed {
+        /// The lock.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        cause: io::Error,
+    },
+}
+
+/// Held until dropped. The file stays: removing it would let two processes lock two files of one name.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Locks `<run_dir>/<interface>.lock` and writes this process's id into it.
+    ///
+    /// # Errors
+    /// [`LockError::Held`] at once when another process, or this one, has it; the file cannot be made.
+    pub fn acquire(run_dir: &Path, interface: &InterfaceName) -> Result<Self, LockError> {
+        let path = run_dir.join(format!("{interface}.lock"));
+        let failed = |cause| LockError::Failed { path: path.clone(), cause };
+        DirBuilder::new().recursive(true).mode(0o755).create(run_dir).map_err(failed)?;
+        // Not truncated: until the lock is ours the content is another's.
+        let options =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o644).open(&path);
+        let mut file = options.map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut text = String::new();
+                let pid = file.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
+                return Err(LockError::Held { interface: interface.to_string(), pid, path });
+            }
+            Err(TryLockError::Error(cause)) => return Err(failed(cause)),
+        }
+        let written = file.set_len(0).and_then(|()| file.rewind());
+        written.and_then(|()| writeln!(file, "{}", std::process::id())).map_err(failed)?;
+        Ok(Self { _file: file })
+    }
+}
