@@ -1,0 +1,144 @@
+//! The daemon's end of the control socket.
+
+use std::{
+    io,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use axum::{
+    Json, Router,
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use tokio::{
+    net::UnixListener,
+    sync::{mpsc, oneshot},
+};
+
+use super::{Reply, Request};
+use crate::report::Refusal;
+
+/// Group whose members may ask, if it exists; otherwise only root may.
+pub const GROUP: &str = "relay";
+
+/// Why the socket could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum SocketError {
+    /// Somebody answers there.
+    #[error(
+        "another relay answers on {0}; stop it first (`relay down`), or give this one its own `--socket`"
+    )]
+    Taken(PathBuf),
+    /// The file system said no.
+    #[error("cannot open the control socket {path}")]
+    Io {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// The open socket; its file goes away with it.
+#[derive(Debug)]
+pub struct ControlSocket {
+    path: PathBuf,
+    listener: Option<UnixListener>,
+}
+
+impl ControlSocket {
+    /// Binds `path`, 0660 `root:relay` (0600 where there is no such group). A file that a killed relay left behind is
+    /// replaced; a socket on which somebody answers is not.
+    ///
+    /// # Errors
+    /// [`SocketError`].
+    pub fn bind(path: &Path) -> Result<Self, SocketError> {
+        let fail = |source| SocketError::Io { path: path.to_owned(), source };
+        if std::os::unix::net::UnixStream::connect(path).is_ok() {
+            return Err(SocketError::Taken(path.to_owned()));
+        }
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent).map_err(fail)?;
+        }
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(fail(error)),
+            _ => {}
+        }
+        // Born closed to everybody else: the mode is widened only once the group is right.
+        let old = nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o177));
+        let bound = UnixListener::bind(path);
+        nix::sys::stat::umask(old);
+        let listener = bound.map_err(fail)?;
+        if let Ok(Some(group)) = nix::unistd::Group::from_name(GROUP) {
+            nix::unistd::chown(path, None, Some(group.gid)).map_err(|errno| fail(errno.into()))?;
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).map_err(fail)?;
+        }
+        Ok(Self { path: path.to_owned(), listener: Some(listener) })
+    }
+
+    /// Answers until dropped or aborted. Requests go to the daemon's loop one by one; a slow reader holds up nobody
+    /// but itself.
+    ///
+    /// # Errors
+    /// The socket broke.
+    pub fn serve(&mut self, requests: mpsc::Sender<Request>) -> impl Future<Output = io::Result<()>> + use<> {
+        let listener = self.listener.take();
+        let router = Router::new()
+            .route("/status", get(status))
+            .route("/stats", get(stats))
+            .route("/reload", post(reload))
+            .route("/down", post(down))
+            .with_state(requests);
+        async move {
+            match listener {
+                Some(listener) => axum::serve(listener, router).await,
+                None => Ok(()),
+            }
+        }
+    }
+}
+
+impl Drop for ControlSocket {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+type Requests = State<mpsc::Sender<Request>>;
+
+async fn status(requests: Requests) -> Response {
+    match ask(requests, Request::Status).await {
+        Ok(status) => Json(status).into_response(),
+        Err(gone) => gone,
+    }
+}
+
+async fn stats(requests: Requests) -> Response {
+    answer(ask(requests, Request::Stats).await)
+}
+
+async fn reload(requests: Requests) -> Response {
+    answer(ask(requests, Request::Reload).await)
+}
+
+async fn down(requests: Requests) -> Response {
+    answer(ask(requests, Request::Down).await)
+}
+
+async fn ask<T>(State(requests): Requests, request: fn(Reply<T>) -> Request) -> Result<T, Response> {
+    let gone = || (StatusCode::SERVICE_UNAVAILABLE, "relay is going down").into_response();
+    let (reply, answer) = oneshot::channel();
+    requests.send(request(reply)).await.map_err(|_| gone())?;
+    answer.await.map_err(|_| gone())
+}
+
+fn answer<T: serde::Serialize>(result: Result<Result<T, Refusal>, Response>) -> Response {
+    match result {
+        Ok(Ok(answer)) => Json(answer).into_response(),
+        Ok(Err(refusal)) => (StatusCode::UNPROCESSABLE_ENTITY, Json(refusal)).into_response(),
+        Err(gone) => gone,
+    }
+}

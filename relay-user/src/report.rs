@@ -1,0 +1,181 @@
+//! What relay tells people and programs about itself: `status` and `stats`, as data.
+//!
+//! `--json`, the control socket and the tables on the screen are the same structs.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, SocketAddr},
+};
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::{desired::Backend, key::PublicKey};
+
+/// Counters per peer and in total.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stats {
+    /// The tunnel interface.
+    pub interface: String,
+    /// Who carries the tunnel.
+    pub backend: Backend,
+    /// Whether the fast path is on.
+    pub fast_path: FastPath,
+    /// By name.
+    pub peers: Vec<PeerStats>,
+    /// Packets by what `tunnel` decided, every verdict present.
+    pub verdicts: BTreeMap<String, u64>,
+}
+
+impl Stats {
+    /// Packets redirected ÷ packets that `tunnel` saw, 0 to 1; `None` when it saw none.
+    #[must_use]
+    pub fn fast_path_share(&self) -> Option<f64> {
+        let seen: u64 = self.verdicts.values().sum();
+        let redirected = self.verdicts.get(relay_common::Verdict::Redirected.name()).copied().unwrap_or(0);
+        (seen > 0).then(|| redirected as f64 / seen as f64)
+    }
+}
+
+/// One peer's counters.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerStats {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Its key.
+    pub public_key: PublicKey,
+    /// Its addresses in the tunnel.
+    pub addresses: BTreeSet<IpAddr>,
+    /// Networks behind it.
+    pub lans: BTreeSet<IpNet>,
+    /// Where its last valid packet came from.
+    pub endpoint: Option<SocketAddr>,
+    /// Unix seconds; `None` for never.
+    pub latest_handshake: Option<u64>,
+    /// By WireGuard's own count, outer messages included.
+    pub received: Bytes,
+    /// By WireGuard's own count.
+    pub sent: Bytes,
+    /// What took the fast path.
+    pub fast_path: PeerFastPath,
+}
+
+/// Bytes in one direction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bytes {
+    /// Bytes.
+    pub bytes: u64,
+}
+
+/// A peer's share of the fast path.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerFastPath {
+    /// From the peer.
+    pub received: Packets,
+    /// To the peer.
+    pub sent: Packets,
+}
+
+/// Packets (segments of merged ones) and bytes of IP packets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Packets {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+impl From<relay_common::Traffic> for Packets {
+    fn from(traffic: relay_common::Traffic) -> Self {
+        Self { packets: traffic.packets, bytes: traffic.bytes }
+    }
+}
+
+/// Whether the fast path is on, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FastPath {
+    /// On or off.
+    pub state: Switch,
+    /// In words; names the rule that keeps it off.
+    pub reason: String,
+}
+
+impl FastPath {
+    /// On, with the reason.
+    pub fn on(reason: impl Into<String>) -> Self {
+        Self { state: Switch::On, reason: reason.into() }
+    }
+
+    /// Off, with the reason.
+    pub fn off(reason: impl Into<String>) -> Self {
+        Self { state: Switch::Off, reason: reason.into() }
+    }
+
+    /// Whether it is on.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.state == Switch::On
+    }
+}
+
+/// On or off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Switch {
+    /// On.
+    On,
+    /// Off.
+    Off,
+}
+
+/// How the daemon is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// relay's version.
+    pub version: String,
+    /// The daemon's process id.
+    pub pid: u32,
+    /// The file that is in force.
+    pub config: String,
+    /// The tunnel interface.
+    pub interface: String,
+    /// Who carries the tunnel.
+    pub backend: Backend,
+    /// Why that one.
+    pub backend_reason: String,
+    /// The hub's public key.
+    pub public_key: PublicKey,
+    /// UDP port that peers dial.
+    pub listen_port: u16,
+    /// What peers dial.
+    pub endpoint: Option<String>,
+    /// Whether the fast path is on.
+    pub fast_path: FastPath,
+    /// How the program is attached: `tcx`, `clsact`; `None` when it is not.
+    pub attached: Option<String>,
+    /// Enabled peers in the file.
+    pub peers: usize,
+    /// Peers with a handshake in the last three minutes (WireGuard's REJECT_AFTER_TIME, 180 s).
+    pub peers_connected: usize,
+    /// What could not be done, each with what to do about it.
+    pub problems: Vec<String>,
+    /// Commands that would open what a firewall closes, since `firewall.manage` is off.
+    pub to_open: Vec<String>,
+}
+
+/// What a reload did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// Each change in words; empty when nothing had to change.
+    pub changes: Vec<String>,
+    /// What could not be done.
+    pub problems: Vec<String>,
+}
+
+/// Why a request was refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct Refusal {
+    /// In words, with the place.
+    pub message: String,
+}

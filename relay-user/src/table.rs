@@ -1,0 +1,222 @@
+//! Reports as text for a terminal: plain columns, no colour, meaning in words.
+
+use std::{fmt::Write as _, time::Duration};
+
+use crate::report::{FastPath, Stats, Status, Switch};
+
+/// `relay stats` for people. `now` is Unix seconds.
+#[must_use]
+pub fn stats(stats: &Stats, now: u64) -> String {
+    let mut rows = vec![
+        ["PEER", "ADDRESSES", "ENDPOINT", "HANDSHAKE", "RECEIVED", "SENT", "FAST IN", "FAST OUT"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
+    for peer in &stats.peers {
+        let prefixes =
+            peer.addresses.iter().map(ToString::to_string).chain(peer.lans.iter().map(ToString::to_string));
+        rows.push(vec![
+            peer.name.clone(),
+            prefixes.collect::<Vec<_>>().join(" "),
+            peer.endpoint.map_or_else(|| "-".to_owned(), |endpoint| endpoint.to_string()),
+            peer.latest_handshake.map_or_else(|| "never".to_owned(), |at| ago(now.saturating_sub(at))),
+            bytes(peer.received.bytes),
+            bytes(peer.sent.bytes),
+            bytes(peer.fast_path.received.bytes),
+            bytes(peer.fast_path.sent.bytes),
+        ]);
+    }
+    let mut text = format!(
+        "{} ({}), fast path {}\n\n",
+        stats.interface,
+        backend(stats.backend),
+        switch(&stats.fast_path)
+    );
+    if stats.peers.is_empty() {
+        text.push_str("no peers yet; `relay peer add NAME` makes one\n");
+    } else {
+        text.push_str(&columns(&rows, &[4, 5, 6, 7]));
+    }
+    let _ = match stats.fast_path_share() {
+        Some(share) => {
+            writeln!(text, "\nfast path carried {:.1} % of what entered the tunnel:", share * 100.0)
+        }
+        None => writeln!(text, "\nthe fast path has seen no packet yet"),
+    };
+    for (name, packets) in stats.verdicts.iter().filter(|(_, packets)| **packets > 0) {
+        let _ = writeln!(text, "  {:<20} {packets:>14}", name.replace('_', " "));
+    }
+    text
+}
+
+/// `relay status` for people.
+#[must_use]
+pub fn status(status: &Status) -> String {
+    let mut text = String::new();
+    let mut line = |label: &str, value: &str| {
+        let _ = writeln!(text, "{label:<11} {value}");
+    };
+    line("relay", &format!("{} is up (pid {}), {}", status.version, status.pid, status.config));
+    line("interface", &format!("{}, UDP port {}", status.interface, status.listen_port));
+    line("backend", &format!("{} ({})", backend(status.backend), status.backend_reason));
+    line("public key", &status.public_key.to_string());
+    line("endpoint", status.endpoint.as_deref().unwrap_or("unknown; set `endpoint` under [interface]"));
+    let attached =
+        status.attached.as_ref().map(|attached| format!(", attached by {attached}")).unwrap_or_default();
+    line("fast path", &format!("{}{attached}", switch(&status.fast_path)));
+    line("peers", &format!("{} of {} connected", status.peers_connected, status.peers));
+    for problem in &status.problems {
+        line("problem", problem);
+    }
+    for command in &status.to_open {
+        line("to open", &format!("a firewall closes relay's way; run: {command}"));
+    }
+    text
+}
+
+fn backend(backend: crate::desired::Backend) -> &'static str {
+    match backend {
+        crate::desired::Backend::Kernel => "kernel WireGuard",
+        crate::desired::Backend::Userspace => "userspace WireGuard, which ends with the daemon",
+    }
+}
+
+fn switch(fast_path: &FastPath) -> String {
+    match fast_path.state {
+        Switch::On => format!("on: {}", fast_path.reason),
+        Switch::Off => format!("off: {}", fast_path.reason),
+    }
+}
+
+/// Pads every column but the last to its widest cell; those in `right` are flush right.
+#[must_use]
+pub fn columns(rows: &[Vec<String>], right: &[usize]) -> String {
+    let count = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..count).map(width).collect();
+    let mut text = String::new();
+    for row in rows {
+        let mut line = String::new();
+        for (column, cell) in row.iter().enumerate() {
+            let width = widths[column];
+            let _ = if right.contains(&column) {
+                write!(line, "{cell:>width$}  ")
+            } else {
+                write!(line, "{cell:<width$}  ")
+            };
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// 1,536 → `1.5 KiB`.
+#[must_use]
+pub fn bytes(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{bytes} B") } else { format!("{value:.1} {}", UNITS[unit]) }
+}
+
+fn ago(seconds: u64) -> String {
+    let since = Duration::from_secs(seconds).as_secs();
+    match since {
+        0..60 => format!("{since} s ago"),
+        60..3600 => format!("{} min ago", since / 60),
+        3600..172_800 => format!("{} h ago", since / 3600),
+        _ => format!("{} days ago", since / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        desired::Backend,
+        key::PublicKey,
+        report::{Bytes, Packets, PeerFastPath, PeerStats},
+    };
+
+    fn example() -> Stats {
+        Stats {
+            interface: "wg0".into(),
+            backend: Backend::Kernel,
+            fast_path: FastPath::on("nothing on this host filters or changes tunnel-to-tunnel traffic"),
+            peers: vec![
+                PeerStats {
+                    name: "home".into(),
+                    public_key: PublicKey::new([1; 32]),
+                    addresses: ["10.9.0.2".parse().unwrap(), "fd52:1a9::2".parse().unwrap()].into(),
+                    lans: ["192.168.40.0/24".parse().unwrap()].into(),
+                    endpoint: Some("203.0.113.9:41820".parse().unwrap()),
+                    latest_handshake: Some(940),
+                    received: Bytes { bytes: 1536 },
+                    sent: Bytes { bytes: 3 << 30 },
+                    fast_path: PeerFastPath {
+                        received: Packets { packets: 3, bytes: 1200 },
+                        sent: Packets::default(),
+                    },
+                },
+                PeerStats {
+                    name: "phone".into(),
+                    public_key: PublicKey::new([2; 32]),
+                    addresses: ["10.9.0.3".parse().unwrap()].into(),
+                    lans: [].into(),
+                    endpoint: None,
+                    latest_handshake: None,
+                    received: Bytes::default(),
+                    sent: Bytes::default(),
+                    fast_path: PeerFastPath::default(),
+                },
+            ],
+            verdicts: [("redirected".into(), 990), ("ttl_expired".into(), 10), ("mss".into(), 0)].into(),
+        }
+    }
+
+    #[test]
+    fn stats_for_people() {
+        insta::assert_snapshot!(stats(&example(), 1000));
+    }
+
+    #[test]
+    fn stats_as_json() {
+        insta::assert_snapshot!(serde_json::to_string_pretty(&example()).unwrap());
+    }
+
+    #[test]
+    fn status_for_people() {
+        insta::assert_snapshot!(status(&Status {
+            version: "0.1.0".into(),
+            pid: 42,
+            config: "/etc/relay/relay.toml".into(),
+            interface: "wg0".into(),
+            backend: Backend::Userspace,
+            backend_reason: "this kernel has no WireGuard".into(),
+            public_key: PublicKey::new([1; 32]),
+            listen_port: 51820,
+            endpoint: None,
+            fast_path: FastPath::off("`chain forward { policy drop }` in table ip filter"),
+            attached: Some("tcx".into()),
+            peers: 2,
+            peers_connected: 1,
+            problems: vec!["cannot set net.ipv4.ip_forward: Read-only file system".into()],
+            to_open: vec!["ufw allow 51820/udp".into()],
+        }));
+    }
+
+    #[test]
+    fn bytes_are_rounded_to_a_unit() {
+        assert_eq!(
+            ["0 B", "1023 B", "1.0 KiB", "1.0 GiB"].map(str::to_owned),
+            [0, 1023, 1024, 1 << 30].map(bytes)
+        );
+    }
+}
