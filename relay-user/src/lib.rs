@@ -1,12 +1,22 @@
 //! relay's userspace: from one file to a WireGuard hub whose traffic eBPF forwards.
 
+pub mod command;
 pub mod config;
+pub mod control;
+pub mod daemon;
 pub mod datapath_plan;
 pub mod desired;
+pub mod error;
+pub mod fast_path;
 pub mod firewall;
+pub mod host;
 pub mod kernel;
 pub mod key;
 pub mod maps;
 pub mod name;
 pub mod observed;
 pub mod peer_config;
+pub mod plan;
+pub mod report;
+pub mod stats;
+pub mod table;

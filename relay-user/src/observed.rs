@@ -11,7 +11,17 @@ use std::{
 
 use ipnet::IpNet;
 
-use crate::key::{PresharedKey, PublicKey};
+use crate::{
+    firewall::{
+        analysis::TunnelForwarding,
+        opening::{Opening, Ours},
+        table::Table,
+    },
+    kernel::{datapath::Hook, sysctl::Sysctl},
+    key::{PresharedKey, PublicKey},
+    maps::DatapathState,
+    name::InterfaceName,
+};
 
 /// A network interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,3 +117,34 @@ pub struct KernelRoute {
 /// `rt_protos` and in the kernel's list (include/uapi/linux/rtnetlink.h: above 192 nobody is registered but EIGRP,
 /// 192, and those below).
 pub const ROUTE_PROTOCOL: u8 = 207;
+
+/// The whole of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Observed {
+    /// The tunnel interface.
+    pub link: Option<Link>,
+    /// WireGuard on it.
+    pub device: Option<Device>,
+    /// Its addresses.
+    pub addresses: BTreeSet<IpNet>,
+    /// The routes of the main and local tables, every interface's.
+    pub routes: Vec<KernelRoute>,
+    /// Other interfaces with an IPv6 default route from a router advertisement.
+    pub router_advertised: BTreeSet<InterfaceName>,
+    /// The sysctls that matter; one that this kernel lacks is absent.
+    pub sysctls: BTreeMap<Sysctl, String>,
+    /// Our own nftables table.
+    pub table: Option<Table>,
+    /// What firewalls close, still to be opened.
+    pub openings: Vec<Opening>,
+    /// What relay opened and shall not be open any more: another port is listened on, or `manage` was taken back.
+    pub stale_openings: Vec<Ours>,
+    /// Whether the host leaves tunnel-to-tunnel traffic alone.
+    pub forwarding: Option<TunnelForwarding>,
+    /// What the fast path's maps hold, if it is loaded.
+    pub maps: Option<DatapathState>,
+    /// How its program is attached, if it is.
+    pub attached: Option<Hook>,
+    /// Whether anything of it is pinned, loaded by us or by a daemon before us.
+    pub fast_path_pinned: bool,
+}

@@ -111,7 +111,7 @@ pub(super) fn mean(
 fn interface_name(context: &mut Context<'_>, interface: &InterfaceWritten) -> Option<InterfaceName> {
     let (text, span) = match &interface.name {
         Some(name) => (name.get_ref().as_str(), name.span()),
-        None => ("wg0", 0..0),
+        None => (super::DEFAULT_INTERFACE, 0..0),
     };
     text.parse().map_err(|error| context.problems.refuse(span, format!("{error}"))).ok()
 }

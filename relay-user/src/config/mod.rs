@@ -35,6 +35,9 @@ use crate::{
 /// Where relay looks for its file when nobody says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/relay/relay.toml";
 
+/// The name of the tunnel interface unless the file says otherwise.
+pub const DEFAULT_INTERFACE: &str = "wg0";
+
 /// A network that the host is in by another interface than the tunnel: the interface's name, and the prefix.
 pub type HostNetwork = (String, IpNet);
 

@@ -1,0 +1,55 @@
+//! `relay down`: nothing of relay's is left behind, whether a daemon runs or was killed.
+
+use std::path::Path;
+
+use crate::{
+    config::{DEFAULT_INTERFACE, Written},
+    control::client::{self, ControlError},
+    daemon,
+    desired::InterfaceName,
+    host,
+    kernel::{lock::Lock, netlink::Netlink},
+    report::Reloaded,
+};
+
+/// Asks the daemon, or does it itself where none runs. Prints what was taken down.
+///
+/// # Errors
+/// Something could not be taken down.
+pub async fn run(config: &Path, socket: &Path) -> anyhow::Result<()> {
+    let done = match client::down(socket).await {
+        Err(ControlError::NotRunning(_)) => without_daemon(config, socket).await?,
+        answer => answer?,
+    };
+    for change in &done.changes {
+        eprintln!("{change}");
+    }
+    if done.changes.is_empty() && done.problems.is_empty() {
+        eprintln!("nothing of relay's was up");
+    }
+    match done.problems.as_slice() {
+        [] => Ok(()),
+        problems => anyhow::bail!("not everything is down: {}", problems.join("; ")),
+    }
+}
+
+async fn without_daemon(config: &Path, socket: &Path) -> anyhow::Result<Reloaded> {
+    super::need_root("take interfaces down")?;
+    let run_dir = daemon::run_dir(socket);
+    let interface = interface(config)?;
+    let _lock = Lock::acquire(run_dir, &interface)?;
+    let _ = std::fs::remove_file(socket);
+    Ok(host::tear_down(&Netlink::connect()?, &interface, run_dir).await)
+}
+
+/// The configuration need not be valid to say whose traces to remove; without one it is the default name.
+fn interface(config: &Path) -> anyhow::Result<InterfaceName> {
+    match std::fs::read_to_string(config) {
+        Ok(text) => match Written::parse(config, &text)?.interface.into_inner().name {
+            Some(name) => Ok(name.into_inner().parse()?),
+            None => Ok(DEFAULT_INTERFACE.parse()?),
+        },
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(DEFAULT_INTERFACE.parse()?),
+        Err(error) => Err(anyhow::Error::new(error).context(format!("reading {}", config.display()))),
+    }
+}

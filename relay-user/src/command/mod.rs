@@ -1,0 +1,30 @@
+//! The commands, a file each.
+
+pub mod down;
+pub mod reload;
+pub mod stats;
+pub mod status;
+pub mod up;
+
+use std::io::Write as _;
+
+/// Fails early and in one line where root is needed.
+///
+/// # Errors
+/// We are not root.
+fn need_root(what: &str) -> anyhow::Result<()> {
+    anyhow::ensure!(nix::unistd::geteuid().is_root(), "only root may {what}; run this with sudo");
+    Ok(())
+}
+
+fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
+    print(&format!("{}\n", serde_json::to_string_pretty(value)?))
+}
+
+/// To stdout; a reader who went away (`| head`) has seen enough.
+fn print(text: &str) -> anyhow::Result<()> {
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,286 @@
+//! The loop: observe, plan, apply, and again whenever something moved.
+//!
+//! One task owns the host and takes one thing at a time: a request from the control socket, a signal, something that
+//! the kernel reports, or a tick. Whatever woke it, it does the same: read what is, compare it with what shall be,
+//! perform the difference.
+
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use anyhow::Context as _;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, MissedTickBehavior},
+};
+
+use crate::{
+    config::{self, Config},
+    control::{Request, server::ControlSocket},
+    error::chain,
+    host::{Applied, Host, tear_down},
+    kernel::{
+        events::{Events, Topic},
+        lock::Lock,
+        netlink::Netlink,
+    },
+    report::{FastPath, Refusal, Reloaded, Stats, Status},
+    stats,
+};
+
+/// How often the loop looks even if nothing was reported: WireGuard does not report that a peer got an endpoint.
+const TICK: Duration = Duration::from_secs(1);
+
+/// How often it reads the firewalls even if nothing was reported: legacy iptables reports nothing. With [`TICK`], a
+/// firewall that starts to drop is honoured within two seconds.
+const FIREWALL_TICKS: u32 = 2;
+
+/// How often it tries again to load a fast path that could not be loaded.
+const RETRY_TICKS: u32 = 30;
+
+/// How long ago a handshake may be for a peer to count as connected: WireGuard's REJECT_AFTER_TIME (whitepaper 6.1).
+const CONNECTED: Duration = Duration::from_secs(180);
+
+/// How a daemon is started.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// relay.toml.
+    pub config: PathBuf,
+    /// The control socket; its folder holds the run-time state too.
+    pub socket: PathBuf,
+    /// Take everything down at the end.
+    pub down_on_exit: bool,
+}
+
+/// Where run-time state stands: the folder of the control socket.
+#[must_use]
+pub fn run_dir(socket: &Path) -> &Path {
+    socket.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Runs until `shutdown` resolves, or until somebody asks for `down`. `hangup` asks for a reload.
+///
+/// # Errors
+/// The configuration is bad, another relay holds the interface, the interface is somebody else's, or an essential step
+/// of bringing the hub up failed; then nothing of it is left behind.
+pub async fn run(
+    options: Options,
+    mut hangup: mpsc::Receiver<()>,
+    shutdown: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    let netlink = Netlink::connect()?;
+    let config = load(&options.config, &netlink).await?;
+    let run_dir = run_dir(&options.socket);
+    let _lock = Lock::acquire(run_dir, &config.desired.interface)?;
+    let mut socket = ControlSocket::bind(&options.socket)?;
+    let host = Host::open(&config.desired, netlink.clone(), run_dir).await?;
+    let mut daemon = Daemon { options, netlink, config, host, applied: Applied::default(), ticks: 0 };
+    // Before the first look: what changes while it looks is looked at again.
+    let mut events = Events::subscribe()?;
+    daemon.bring_up().await?;
+
+    let (sender, mut requests) = mpsc::channel(16);
+    let server = tokio::spawn(socket.serve(sender));
+    let ended = daemon.turn(&mut requests, &mut events, &mut hangup, shutdown).await;
+    server.abort();
+    ended
+}
+
+/// Reads and validates the file against the networks that this host has.
+///
+/// # Errors
+/// The host's networks cannot be read, or the file is refused.
+pub async fn load(path: &Path, netlink: &Netlink) -> anyhow::Result<Config> {
+    let networks = netlink.host_networks(0).await.context("reading this host's networks")?;
+    Ok(config::load(path, &networks)?)
+}
+
+struct Daemon {
+    options: Options,
+    netlink: Netlink,
+    config: Config,
+    host: Host,
+    applied: Applied,
+    ticks: u32,
+}
+
+impl Daemon {
+    async fn bring_up(&mut self) -> anyhow::Result<()> {
+        for warning in &self.config.warnings {
+            tracing::warn!("{warning}");
+        }
+        let found = self.host.exists().await?;
+        self.look().await;
+        if let Some(error) = self.applied.essential_failure.take() {
+            if !found {
+                self.take_down().await;
+            }
+            return Err(error.into());
+        }
+        let desired = &self.config.desired;
+        tracing::info!(
+            "{} is up on UDP port {}, {} peers, public key {}",
+            desired.interface,
+            desired.listen_port,
+            desired.peers.len(),
+            desired.private_key.public_key()
+        );
+        let fast_path = self.fast_path();
+        tracing::info!("fast path {:?}: {}", fast_path.state, fast_path.reason);
+        for problem in &self.applied.problems {
+            tracing::warn!("{problem}");
+        }
+        for opening in self.to_open() {
+            tracing::warn!("a firewall on this host closes relay's way; to open it: {opening}");
+        }
+        Ok(())
+    }
+
+    async fn turn(
+        &mut self,
+        requests: &mut mpsc::Receiver<Request>,
+        events: &mut Events,
+        hangup: &mut mpsc::Receiver<()>,
+        shutdown: impl Future<Output = ()>,
+    ) -> anyhow::Result<()> {
+        let mut tick = tokio::time::interval_at(Instant::now() + TICK, TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        tokio::pin!(shutdown);
+        loop {
+            tokio::select! {
+                () = &mut shutdown => {
+                    if self.options.down_on_exit {
+                        self.take_down().await;
+                    } else {
+                        self.host.stop_userspace().await;
+                    }
+                    return Ok(());
+                }
+                Some(request) = requests.recv() => match request {
+                    Request::Status(reply) => drop(reply.send(self.status())),
+                    Request::Stats(reply) => drop(reply.send(self.stats().await)),
+                    Request::Reload(reply) => drop(reply.send(self.reload().await)),
+                    Request::Down(reply) => {
+                        let _ = reply.send(Ok(self.take_down().await));
+                        return Ok(());
+                    }
+                },
+                Some(()) = hangup.recv() => match self.reload().await {
+                    Ok(reloaded) => tracing::info!("reloaded, {} changes", reloaded.changes.len()),
+                    Err(refusal) => tracing::error!("not reloaded, the old state stays in force: {refusal}"),
+                },
+                topics = events.next() => {
+                    if topics?.contains(&Topic::Firewall) {
+                        self.host.firewall_may_have_changed();
+                    }
+                    self.look().await;
+                }
+                _ = tick.tick() => {
+                    self.ticks = self.ticks.wrapping_add(1);
+                    if self.ticks.is_multiple_of(FIREWALL_TICKS) {
+                        self.host.firewall_may_have_changed();
+                    }
+                    if self.ticks.is_multiple_of(RETRY_TICKS) {
+                        self.host.retry_fast_path();
+                    }
+                    self.look().await;
+                }
+            }
+        }
+    }
+
+    /// Makes the host as it shall be; reports what is new since the last look.
+    async fn look(&mut self) {
+        let applied = self.host.reconcile(&self.config.desired).await;
+        for problem in applied.problems.iter().filter(|problem| !self.applied.problems.contains(problem)) {
+            tracing::warn!("{problem}");
+        }
+        let before = self.applied.fast_path.as_ref();
+        if let (Some(before), Some(now)) = (before, &applied.fast_path)
+            && before != now
+        {
+            tracing::info!("fast path {:?}: {}", now.state, now.reason);
+        }
+        self.applied = applied;
+    }
+
+    async fn reload(&mut self) -> Result<Reloaded, Refusal> {
+        let refuse = |message: String| Refusal { message };
+        let config =
+            load(&self.options.config, &self.netlink).await.map_err(|error| refuse(format!("{error:#}")))?;
+        let (old, new) = (&self.config.desired, &config.desired);
+        if old.interface != new.interface || old.backend != new.backend {
+            return Err(refuse(format!(
+                "{}: `name` and `backend` under [interface] cannot change while relay is up; `relay down`, then \
+                 `relay up`",
+                self.options.config.display()
+            )));
+        }
+        for warning in config.warnings.iter().filter(|warning| !self.config.warnings.contains(warning)) {
+            tracing::warn!("{warning}");
+        }
+        self.config = config;
+        self.host.retry_fast_path();
+        self.host.firewall_may_have_changed();
+        self.look().await;
+        Ok(Reloaded { changes: self.applied.changes.clone(), problems: self.applied.problems.clone() })
+    }
+
+    async fn stats(&mut self) -> Result<Stats, Refusal> {
+        let refuse = |error: &dyn std::error::Error| Refusal { message: chain(error) };
+        let device = self.host.device().map_err(|error| refuse(&error))?;
+        let counters = self.host.counters().map_err(|error| refuse(&error))?;
+        let desired = &self.config.desired;
+        Ok(stats::collect(desired, self.host.backend, self.fast_path(), device.as_ref(), counters.as_ref()))
+    }
+
+    fn status(&self) -> Status {
+        let desired = &self.config.desired;
+        let now = SystemTime::now();
+        let recent = |at: SystemTime| now.duration_since(at).is_ok_and(|age| age < CONNECTED);
+        let live = self.applied.observed.device.iter().flat_map(|device| device.peers.values());
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            config: self.options.config.display().to_string(),
+            interface: desired.interface.to_string(),
+            backend: self.host.backend,
+            backend_reason: self.host.backend_reason.clone(),
+            public_key: desired.private_key.public_key(),
+            listen_port: desired.listen_port,
+            endpoint: desired.endpoint.clone(),
+            fast_path: self.fast_path(),
+            attached: self.applied.observed.attached.map(|hook| hook.to_string()),
+            peers: desired.peers.len(),
+            peers_connected: live.filter(|peer| peer.latest_handshake.is_some_and(recent)).count(),
+            problems: self.applied.problems.clone(),
+            to_open: self.to_open(),
+        }
+    }
+
+    fn fast_path(&self) -> FastPath {
+        self.applied.fast_path.clone().unwrap_or_else(|| FastPath::off("the host could not be read"))
+    }
+
+    /// What the admin would have to type, since relay may not.
+    fn to_open(&self) -> Vec<String> {
+        if self.config.desired.firewall.manage {
+            return Vec::new();
+        }
+        self.applied.observed.openings.iter().map(|opening| opening.command.clone()).collect()
+    }
+
+    async fn take_down(&mut self) -> Reloaded {
+        self.host.stop_userspace().await;
+        let done =
+            tear_down(&self.netlink, &self.config.desired.interface, run_dir(&self.options.socket)).await;
+        for change in &done.changes {
+            tracing::info!("{}: {change}", self.config.desired.interface);
+        }
+        for problem in &done.problems {
+            tracing::warn!("{problem}");
+        }
+        done
+    }
+}

@@ -1,0 +1,30 @@
+//! Decides whether the fast path is on. Pure.
+
+use crate::{
+    desired::{Desired, FastPathMode},
+    firewall::analysis::TunnelForwarding,
+    observed::Observed,
+    report::FastPath,
+};
+
+/// On or off, with the reason that `status` shows.
+#[must_use]
+pub fn decide(desired: &Desired, observed: &Observed, load_failure: Option<&str>) -> FastPath {
+    if desired.fast_path == FastPathMode::Off {
+        return FastPath::off("fast_path = \"off\" in the configuration; the kernel forwards");
+    }
+    if let Some(failure) = load_failure {
+        return FastPath::off(format!("{failure}; the kernel forwards"));
+    }
+    match (desired.fast_path, &observed.forwarding) {
+        (FastPathMode::Always, Some(TunnelForwarding::Kept { by, .. })) => {
+            FastPath::on(format!("fast_path = \"always\" in the configuration, past {by}"))
+        }
+        (FastPathMode::Always, _) => FastPath::on("fast_path = \"always\" in the configuration"),
+        (_, Some(TunnelForwarding::Free)) => {
+            FastPath::on("nothing on this host filters or changes traffic from peer to peer")
+        }
+        (_, Some(TunnelForwarding::Kept { by, hint })) => FastPath::off(format!("{by} ({hint})")),
+        (_, None) => FastPath::off("the host's firewall could not be read; the kernel forwards"),
+    }
+}

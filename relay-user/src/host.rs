@@ -1,0 +1,262 @@
+//! The machine that relay runs on: reads it whole, and performs one change at a time.
+//!
+//! This is the only place where decisions ([`crate::plan`]) meet the kernel ([`crate::kernel`]).
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
+
+use ipnet::IpNet;
+use tokio::task::block_in_place;
+
+use crate::{
+    desired::{Backend, BackendChoice, Desired, InterfaceName},
+    firewall::{analysis, opening, ruleset::Ruleset, table},
+    kernel::{
+        datapath::{self, Datapath, Pins},
+        firewall as nft,
+        netlink::Netlink,
+        sysctl::{self, Journal, Sysctl},
+        userspace::Userspace,
+        wireguard,
+    },
+    maps::Counters,
+    observed::{Device, KernelRoute, Link, LinkKind, Observed},
+    report::FastPath,
+};
+
+mod apply;
+mod error;
+mod tear_down;
+
+pub use self::{
+    error::{ApplyError, Cause, HostError},
+    tear_down::tear_down,
+};
+
+/// A route from a router advertisement (include/uapi/linux/rtnetlink.h).
+const RTPROT_RA: u8 = 9;
+
+/// The handles through which one hub is kept.
+pub struct Host {
+    interface: InterfaceName,
+    /// Who carries the tunnel.
+    pub backend: Backend,
+    /// Why that one, in words.
+    pub backend_reason: String,
+    netlink: Netlink,
+    journal: Journal,
+    pins: Pins,
+    userspace: Option<Userspace>,
+    datapath: Option<Datapath>,
+    /// Why the fast path could not be loaded; tried again when asked to, not at every look.
+    load_failure: Option<String>,
+    /// Routes do not fit, or peers found no slot.
+    overflow: usize,
+    ruleset: Option<Ruleset>,
+}
+
+/// What one turn of the loop did.
+#[derive(Debug, Default)]
+pub struct Applied {
+    /// Each change in words.
+    pub changes: Vec<String>,
+    /// What could not be done, in words with a hint.
+    pub problems: Vec<String>,
+    /// The first failure without which a hub is no hub.
+    pub essential_failure: Option<HostError>,
+    /// The fast path, decided.
+    pub fast_path: Option<FastPath>,
+    /// What the host was like before.
+    pub observed: Observed,
+}
+
+impl Host {
+    /// Chooses the backend and opens the handles. Nothing is changed yet.
+    ///
+    /// # Errors
+    /// The interface is somebody else's; the chosen backend cannot be had.
+    pub async fn open(desired: &Desired, netlink: Netlink, run_dir: &Path) -> Result<Self, HostError> {
+        let link = netlink.link(&desired.interface).await?;
+        if let Some(link) = link.as_ref().filter(|link| !link.is_ours()) {
+            return Err(HostError::Foreign(link.name.clone()));
+        }
+        let (backend, backend_reason) = choose(desired.backend, link.as_ref())?;
+        Ok(Self {
+            interface: desired.interface.clone(),
+            backend,
+            backend_reason,
+            netlink,
+            journal: Journal::new(run_dir, &desired.interface),
+            pins: Pins::new(desired.interface.clone()),
+            userspace: None,
+            datapath: None,
+            load_failure: None,
+            overflow: 0,
+            ruleset: None,
+        })
+    }
+
+    /// Whether the tunnel interface exists.
+    ///
+    /// # Errors
+    /// The kernel does not say.
+    pub async fn exists(&self) -> Result<bool, HostError> {
+        Ok(self.netlink.link(&self.interface).await?.is_some())
+    }
+
+    /// Reads the host.
+    ///
+    /// # Errors
+    /// The kernel does not say.
+    pub async fn observe(&mut self, desired: &Desired) -> Result<Observed, HostError> {
+        let link = self.netlink.link(&self.interface).await?;
+        if let Some(link) = link.as_ref().filter(|link| !link.is_ours()) {
+            return Err(HostError::Foreign(link.name.clone()));
+        }
+        let mut observed = Observed { routes: self.netlink.routes().await?, ..Observed::default() };
+        if let Some(link) = &link {
+            observed.addresses = self.netlink.addresses(link.index).await?;
+            observed.device = block_in_place(|| wireguard::read(&self.interface, self.backend))?;
+        }
+        observed.router_advertised = self.router_advertised(&observed).await?;
+        observed.link = link;
+        observed.sysctls = sysctls(&observed.router_advertised);
+        self.observe_firewall(desired, &mut observed).await?;
+        self.observe_fast_path(&mut observed)?;
+        Ok(observed)
+    }
+
+    /// Interfaces with an IPv6 default route that a router advertised.
+    async fn router_advertised(&self, observed: &Observed) -> Result<BTreeSet<InterfaceName>, HostError> {
+        let advertised = |route: &&KernelRoute| {
+            route.protocol == RTPROT_RA
+                && matches!(route.destination, IpNet::V6(net) if net.prefix_len() == 0)
+        };
+        let indexes: BTreeSet<u32> =
+            observed.routes.iter().filter(advertised).filter_map(|route| route.interface).collect();
+        if indexes.is_empty() {
+            return Ok(BTreeSet::new());
+        }
+        let links = self.netlink.links().await?;
+        let names = links.iter().filter(|link| indexes.contains(&link.index)).map(|link| &link.name);
+        Ok(names.filter_map(|name| name.parse().ok()).collect())
+    }
+
+    async fn observe_firewall(
+        &mut self,
+        desired: &Desired,
+        observed: &mut Observed,
+    ) -> Result<(), HostError> {
+        let ruleset = match self.ruleset.take() {
+            Some(ruleset) => ruleset,
+            None => nft::read().await?,
+        };
+        let name = desired.interface.as_str();
+        let prefixes: Vec<_> = desired
+            .addresses
+            .iter()
+            .map(IpNet::trunc)
+            .chain(desired.peers.values().flat_map(crate::desired::Peer::allowed_ips))
+            .collect();
+        let one = |sysctl| observed.sysctls.get(&sysctl).is_some_and(|value: &String| value == "1");
+        let facts = analysis::HostFacts {
+            foreign_tc_programs: match &observed.link {
+                Some(link) => datapath::foreign_programs(link.index, &self.pins).unwrap_or_default(),
+                None => Vec::new(),
+            },
+            ip_rules: self.netlink.rules().await?,
+            forwarding_v4: one(Sysctl::Ipv4Forward),
+            forwarding_v6: one(Sysctl::Ipv6Forward),
+        };
+        let uplink = self.netlink.uplink().await?.map(|uplink| uplink.interface);
+        let port = desired.listen_port;
+        observed.table = table::observed(&ruleset, name);
+        observed.openings = opening::openings(&ruleset, name, port, uplink.as_deref(), &prefixes);
+        observed.stale_openings = if desired.firewall.manage {
+            opening::stale(&ruleset, name, port)
+        } else {
+            opening::ours(&ruleset, name)
+        };
+        observed.forwarding = Some(analysis::tunnel_forwarding(&ruleset, name, &prefixes, &facts));
+        self.ruleset = Some(ruleset);
+        Ok(())
+    }
+
+    fn observe_fast_path(&self, observed: &mut Observed) -> Result<(), HostError> {
+        observed.fast_path_pinned = self.pins.exist();
+        if let Some(datapath) = &self.datapath {
+            observed.maps = Some(datapath.maps.read()?);
+            // Attached to a device of the same name that was made anew is not attached.
+            let same = observed.link.as_ref().map(|link| link.index) == Some(datapath.interface().index);
+            observed.attached = if same { datapath.attached()? } else { None };
+        }
+        Ok(())
+    }
+
+    /// The firewall is read again at the next look.
+    pub fn firewall_may_have_changed(&mut self) {
+        self.ruleset = None;
+    }
+
+    /// A fast path that could not be loaded is tried again at the next look.
+    pub fn retry_fast_path(&mut self) {
+        self.load_failure = None;
+    }
+}
+
+impl Host {
+    /// WireGuard's state, read for a report.
+    ///
+    /// # Errors
+    /// The kernel or the socket refuses.
+    pub fn device(&self) -> Result<Option<Device>, HostError> {
+        Ok(block_in_place(|| wireguard::read(&self.interface, self.backend))?)
+    }
+
+    /// The fast path's counters; `None` while it is not loaded.
+    ///
+    /// # Errors
+    /// The maps cannot be read.
+    pub fn counters(&self) -> Result<Option<Counters>, HostError> {
+        Ok(self.datapath.as_ref().map(|datapath| datapath.maps.counters()).transpose()?)
+    }
+
+    /// Ends the embedded WireGuard, if it runs, so that its interface goes.
+    pub async fn stop_userspace(&mut self) {
+        self.datapath = None;
+        if let Some(userspace) = self.userspace.take() {
+            userspace.stop();
+        }
+    }
+}
+
+fn sysctls(router_advertised: &BTreeSet<InterfaceName>) -> BTreeMap<Sysctl, String> {
+    let accept_ra = router_advertised.iter().cloned().map(Sysctl::AcceptRa);
+    [Sysctl::Ipv4Forward, Sysctl::Ipv6Forward]
+        .into_iter()
+        .chain(accept_ra)
+        .filter_map(|sysctl| sysctl::read(&sysctl).map(|value| (sysctl, value)))
+        .collect()
+}
+
+fn choose(choice: BackendChoice, link: Option<&Link>) -> Result<(Backend, String), HostError> {
+    // An interface of ours that is already there decides: its backend cannot change under it.
+    match (choice, link.map(|link| &link.kind)) {
+        (BackendChoice::Userspace, _) => {
+            Ok((Backend::Userspace, "backend = \"userspace\" in the configuration".into()))
+        }
+        (BackendChoice::Kernel, _) => {
+            wireguard::kernel_available()?;
+            Ok((Backend::Kernel, "backend = \"kernel\" in the configuration".into()))
+        }
+        (BackendChoice::Auto, Some(LinkKind::WireGuard)) => {
+            Ok((Backend::Kernel, "the interface is the kernel's already".into()))
+        }
+        (BackendChoice::Auto, _) => match wireguard::kernel_available() {
+            Ok(()) => Ok((Backend::Kernel, "this kernel has WireGuard".into())),
+            Err(reason) => Ok((Backend::Userspace, reason.to_string())),
+        },
+    }
+}

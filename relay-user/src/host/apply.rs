@@ -1,0 +1,188 @@
+//! Performs changes, one effect and one error each.
+
+use std::collections::BTreeSet;
+
+use tokio::task::block_in_place;
+
+use super::{Applied, ApplyError, Cause, Host};
+use crate::{
+    desired::{Backend, Desired},
+    error::chain,
+    fast_path,
+    firewall::table,
+    kernel::{
+        datapath::{self, Datapath, EMBEDDED, Hook, Interface},
+        firewall as nft,
+        userspace::Userspace,
+        wireguard::{self, PeerChange, Settings},
+    },
+    key::PublicKey,
+    observed::Observed,
+    plan::{self, Change, plan},
+};
+
+/// Rounds of observe, plan and apply in one look.
+const ROUNDS: usize = 4;
+
+impl Host {
+    /// Makes the host as it shall be, and says what that took. What cannot be done is a problem to report; the rest is
+    /// done all the same.
+    pub async fn reconcile(&mut self, desired: &Desired) -> Applied {
+        let mut applied = Applied::default();
+        // One change makes another possible (an interface that exists can carry the fast path), and a failed one is
+        // tried again at the next look, so a few rounds are all that one look may take.
+        for _ in 0..ROUNDS {
+            let before = applied.changes.len();
+            self.round(desired, &mut applied).await;
+            if applied.changes.len() == before || applied.essential_failure.is_some() {
+                break;
+            }
+        }
+        applied
+    }
+
+    async fn round(&mut self, desired: &Desired, applied: &mut Applied) {
+        applied.problems.clear();
+        let observed = match self.observe(desired).await {
+            Ok(observed) => observed,
+            Err(error) => {
+                applied.problems.push(chain(&error));
+                applied.essential_failure.get_or_insert(error);
+                return;
+            }
+        };
+        let fast_path = fast_path::decide(desired, &observed, self.load_failure.as_deref());
+        let mut guarded = true;
+        for change in plan(desired, self.backend, &observed, &fast_path) {
+            // Without its guard, forwarding would open the home to the hub's neighbours.
+            if !guarded && matches!(change, Change::SetSysctl(..)) {
+                continue;
+            }
+            if change == Change::LoadFastPath && self.load_failure.is_some() {
+                continue;
+            }
+            match self.apply(&change, desired, &observed).await {
+                Ok(()) => {
+                    tracing::info!("{}: {change}", self.interface);
+                    applied.changes.push(change.to_string());
+                }
+                Err(cause) => {
+                    guarded &= change != Change::ReplaceTable;
+                    if change == Change::LoadFastPath {
+                        self.load_failure = Some(chain(&cause));
+                    }
+                    let essential = change.is_essential();
+                    let error = ApplyError { interface: self.interface.to_string(), change, cause };
+                    applied.problems.push(chain(&error));
+                    if essential {
+                        applied.essential_failure.get_or_insert(error.into());
+                    }
+                }
+            }
+        }
+        if self.overflow > 0 {
+            applied.problems.push(format!(
+                "{} entries did not fit into the fast path's maps; their traffic goes by the kernel's own path",
+                self.overflow
+            ));
+        }
+        applied.fast_path = Some(fast_path::decide(desired, &observed, self.load_failure.as_deref()));
+        applied.observed = observed;
+    }
+
+    async fn apply(&mut self, change: &Change, desired: &Desired, observed: &Observed) -> Result<(), Cause> {
+        match change {
+            Change::UnloadFastPath => {
+                self.datapath = None;
+                datapath::remove(&self.pins)?;
+            }
+            Change::SetMaps(changes) => {
+                if let Some(datapath) = &mut self.datapath {
+                    self.overflow = datapath.maps.apply(changes)?;
+                }
+            }
+            Change::CreateLink(Backend::Kernel) => {
+                drop(self.netlink.create_wireguard(&self.interface).await?)
+            }
+            Change::CreateLink(Backend::Userspace) => {
+                self.userspace = None;
+                self.userspace = Some(block_in_place(|| Userspace::start(&self.interface, desired.mtu))?);
+            }
+            Change::SetMtu(mtu) => self.netlink.set_mtu(self.index().await?, *mtu).await?,
+            Change::Configure { key, port } => {
+                let settings = Settings {
+                    private_key: key.then_some(&desired.private_key),
+                    listen_port: port.then_some(desired.listen_port),
+                };
+                block_in_place(|| wireguard::configure(&self.interface, self.backend, settings))?;
+            }
+            Change::RemovePeers(keys) => {
+                let changes: Vec<_> = keys.iter().copied().map(PeerChange::Remove).collect();
+                block_in_place(|| wireguard::set_peers(&self.interface, self.backend, &changes))?;
+            }
+            Change::SetPeers(keys) => {
+                let changes = peer_changes(desired, observed, keys);
+                block_in_place(|| wireguard::set_peers(&self.interface, self.backend, &changes))?;
+            }
+            Change::RemoveAddress(address) => {
+                self.netlink.remove_address(self.index().await?, *address).await?;
+            }
+            Change::AddAddress(address) => self.netlink.add_address(self.index().await?, *address).await?,
+            Change::SetUp => self.netlink.set_up(self.index().await?).await?,
+            Change::ReplaceTable => {
+                let table = table::desired(self.interface.as_str(), &desired.firewall.allow_from);
+                self.firewall_may_have_changed();
+                nft::replace_table(&table).await?;
+            }
+            Change::SetSysctl(sysctl, value) => drop(self.journal.set(sysctl, value)?),
+            Change::RemoveRoute(route) => self.netlink.remove_route(route).await?,
+            Change::AddRoute(prefix) => self.netlink.add_route(*prefix, self.index().await?).await?,
+            Change::Open(opening) => {
+                self.firewall_may_have_changed();
+                nft::open(opening).await?;
+            }
+            Change::Close(ours) => {
+                self.firewall_may_have_changed();
+                nft::close(ours).await?;
+            }
+            Change::LoadFastPath => self.load_fast_path(desired).await?,
+        }
+        Ok(())
+    }
+
+    async fn index(&self) -> Result<u32, Cause> {
+        let link = self.netlink.link(&self.interface).await?;
+        link.map(|link| link.index).ok_or_else(|| Cause::Gone(self.interface.to_string()))
+    }
+
+    /// The maps are full before the program runs: prepare, fill, commit.
+    async fn load_fast_path(&mut self, desired: &Desired) -> Result<(), Cause> {
+        let observed = self.observe(desired).await.map_err(|error| Cause::Observe(Box::new(error)))?;
+        let fast_path = fast_path::decide(desired, &observed, None);
+        let interface = Interface { name: self.interface.clone(), index: self.index().await? };
+        let hook = Hook::of_this_kernel();
+        let mut prepared = Datapath::prepare(EMBEDDED, interface, self.pins.clone(), hook)?;
+        let state = prepared.maps.read()?;
+        let changes = plan::map_changes(desired, &observed, fast_path.is_on(), &state);
+        self.overflow = prepared.maps.apply(&changes)?;
+        self.datapath = Some(prepared.commit()?);
+        Ok(())
+    }
+}
+
+fn peer_changes(desired: &Desired, observed: &Observed, keys: &BTreeSet<PublicKey>) -> Vec<PeerChange> {
+    let live = |key: &PublicKey| observed.device.as_ref().and_then(|device| device.peers.get(key));
+    let set = |key: &PublicKey| {
+        let peer = desired.peers.get(key)?;
+        Some(PeerChange::Set {
+            public_key: *key,
+            preshared_key: peer.preshared_key.clone(),
+            // A peer that was heard from is where it was heard.
+            endpoint: peer.endpoint.filter(|_| live(key).is_none_or(|live| live.endpoint.is_none())),
+            allowed_ips: peer.allowed_ips().into_iter().collect(),
+            // The hub has a public address and keeps no mapping alive; the peer does.
+            keepalive: None,
+        })
+    };
+    keys.iter().filter_map(set).collect()
+}

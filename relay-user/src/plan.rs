@@ -1,0 +1,307 @@
+//! What is still to do: a pure function from what shall be and what is to the changes between them.
+//!
+//! No I/O, no async, nothing remembered. [`crate::host`] performs one [`Change`] at a time, in the order given here,
+//! and the order is part of the meaning: what guards comes before what opens, and what withdraws a prefix from the
+//! fast path before what takes it from WireGuard. With nothing to do the list is empty.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+use ipnet::IpNet;
+use relay_common::Route;
+
+use crate::{
+    datapath_plan,
+    desired::{Backend, Desired, FastPathMode, Peer},
+    firewall::{
+        opening::{Opening, Ours},
+        table,
+    },
+    kernel::sysctl::Sysctl,
+    key::PublicKey,
+    maps::{DatapathState, MapChange},
+    observed::{DevicePeer, KernelRoute, Observed, ROUTE_PROTOCOL},
+    report::FastPath,
+};
+
+/// One step, with one effect and one error.
+///
+/// It carries no secret: keys are looked up in [`Desired`] when the step is taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Take the program off the interface, pins included.
+    UnloadFastPath,
+    /// Change the fast path's maps. Such a step comes twice: first what takes away, before WireGuard and the routes
+    /// change, then what gives, after them.
+    SetMaps(Vec<MapChange>),
+    /// Make the tunnel interface.
+    CreateLink(Backend),
+    /// Set the interface's MTU.
+    SetMtu(u32),
+    /// Give WireGuard its private key, its port, or both.
+    Configure {
+        /// Set the key.
+        key: bool,
+        /// Set the port.
+        port: bool,
+    },
+    /// Remove peers from WireGuard.
+    RemovePeers(BTreeSet<PublicKey>),
+    /// Add peers to WireGuard, or set what differs; sessions and live endpoints stay.
+    SetPeers(BTreeSet<PublicKey>),
+    /// Take an address off the interface.
+    RemoveAddress(IpNet),
+    /// Give the interface an address.
+    AddAddress(IpNet),
+    /// Bring the interface up.
+    SetUp,
+    /// Write our nftables table anew.
+    ReplaceTable,
+    /// Set a sysctl; the value it had is kept for `relay down`.
+    SetSysctl(Sysctl, String),
+    /// Remove a route of ours.
+    RemoveRoute(KernelRoute),
+    /// Route a prefix into the tunnel.
+    AddRoute(IpNet),
+    /// Open what a firewall of the admin closes.
+    Open(Opening),
+    /// Close what relay opened and is of no use any more.
+    Close(Ours),
+    /// Load the program, fill its maps, and attach it or replace what is attached.
+    LoadFastPath,
+}
+
+impl Change {
+    /// Whether a hub without it is no hub: starting fails with it.
+    #[must_use]
+    pub fn is_essential(&self) -> bool {
+        matches!(
+            self,
+            Self::CreateLink(_)
+                | Self::Configure { .. }
+                | Self::SetPeers(_)
+                | Self::AddAddress(_)
+                | Self::SetUp
+                | Self::ReplaceTable
+        )
+    }
+}
+
+/// The steps from `observed` to `desired`.
+#[must_use]
+pub fn plan(desired: &Desired, backend: Backend, observed: &Observed, fast_path: &FastPath) -> Vec<Change> {
+    let mut changes = Vec::new();
+    let publications = datapath(desired, observed, fast_path, &mut changes);
+    interface(desired, backend, observed, &mut changes);
+    guard(desired, observed, &mut changes);
+    routes(desired, observed, &mut changes);
+    changes.extend(publications);
+    changes
+}
+
+/// Puts what takes away into `changes`; returns what gives, for the end of the list.
+fn datapath(
+    desired: &Desired,
+    observed: &Observed,
+    fast_path: &FastPath,
+    changes: &mut Vec<Change>,
+) -> Vec<Change> {
+    if desired.fast_path == FastPathMode::Off {
+        if observed.fast_path_pinned {
+            changes.push(Change::UnloadFastPath);
+        }
+        return Vec::new();
+    }
+    let Some(state) = observed.maps.as_ref().filter(|_| observed.attached.is_some()) else {
+        return vec![Change::LoadFastPath];
+    };
+    let mut takes = map_changes(desired, observed, fast_path.is_on(), state);
+    let gives = takes.split_off(takes.iter().take_while(|change| takes_away(change)).count());
+    if !takes.is_empty() {
+        changes.push(Change::SetMaps(takes));
+    }
+    if gives.is_empty() { Vec::new() } else { vec![Change::SetMaps(gives)] }
+}
+
+/// What is still to change in maps that hold `state`.
+#[must_use]
+pub fn map_changes(
+    desired: &Desired,
+    observed: &Observed,
+    on: bool,
+    state: &DatapathState,
+) -> Vec<MapChange> {
+    let index = observed.link.as_ref().map_or(0, |link| link.index);
+    let device = observed.device.as_ref();
+    let maps = datapath_plan::desired_maps(desired, device, index, &observed.routes, &state.slots);
+    datapath_plan::diff(&maps, on, state)
+}
+
+fn takes_away(change: &MapChange) -> bool {
+    match change {
+        MapChange::Enable(on) => !on,
+        MapChange::SetHost(_, route) | MapChange::SetLan(_, route) => *route == Route::STACK,
+        MapChange::RemoveHost(_) | MapChange::RemoveLan(_) => true,
+        MapChange::AssignSlot(..) | MapChange::FreeSlot(_) => false,
+    }
+}
+
+fn interface(desired: &Desired, backend: Backend, observed: &Observed, changes: &mut Vec<Change>) {
+    let Some(link) = &observed.link else {
+        changes.push(Change::CreateLink(backend));
+        changes.push(Change::SetMtu(desired.mtu));
+        changes.push(Change::Configure { key: true, port: true });
+        if !desired.peers.is_empty() {
+            changes.push(Change::SetPeers(desired.peers.keys().copied().collect()));
+        }
+        changes.extend(desired.addresses.iter().map(|&address| Change::AddAddress(address)));
+        changes.push(Change::SetUp);
+        return;
+    };
+    if link.mtu != desired.mtu {
+        changes.push(Change::SetMtu(desired.mtu));
+    }
+    let device = observed.device.as_ref();
+    let key = device.and_then(|device| device.public_key) != Some(desired.private_key.public_key());
+    let port = device.map(|device| device.listen_port) != Some(desired.listen_port);
+    if key || port {
+        changes.push(Change::Configure { key, port });
+    }
+    let live = device.map(|device| &device.peers);
+    peers(&desired.peers, live.unwrap_or(&BTreeMap::new()), changes);
+    changes.extend(
+        observed.addresses.difference(&desired.addresses).map(|&address| Change::RemoveAddress(address)),
+    );
+    changes.extend(
+        desired.addresses.difference(&observed.addresses).map(|&address| Change::AddAddress(address)),
+    );
+    if !link.up {
+        changes.push(Change::SetUp);
+    }
+}
+
+fn peers(
+    desired: &BTreeMap<PublicKey, Peer>,
+    live: &BTreeMap<PublicKey, DevicePeer>,
+    changes: &mut Vec<Change>,
+) {
+    let remove: BTreeSet<_> = live.keys().filter(|key| !desired.contains_key(key)).copied().collect();
+    let differs = |key: &PublicKey, peer: &Peer| live.get(key).is_none_or(|live| !holds(peer, live));
+    let set: BTreeSet<_> =
+        desired.iter().filter(|(key, peer)| differs(key, peer)).map(|(key, _)| *key).collect();
+    // A prefix that moves from one peer to another leaves the first before the second gets it, since the removal
+    // comes first; between two peers that both stay, WireGuard itself moves it.
+    if !remove.is_empty() {
+        changes.push(Change::RemovePeers(remove));
+    }
+    if !set.is_empty() {
+        changes.push(Change::SetPeers(set));
+    }
+}
+
+/// Whether a live peer is as the file says. Where it was heard last is its own affair, unless the file names an
+/// endpoint and it has none.
+fn holds(peer: &Peer, live: &DevicePeer) -> bool {
+    live.allowed_ips == peer.allowed_ips()
+        && live.preshared_key == peer.preshared_key
+        && live.keepalive.is_none()
+        && (peer.endpoint.is_none() || live.endpoint.is_some())
+}
+
+/// The table that keeps strangers out stands before forwarding is switched on.
+fn guard(desired: &Desired, observed: &Observed, changes: &mut Vec<Change>) {
+    if observed.table.as_ref()
+        != Some(&table::desired(desired.interface.as_str(), &desired.firewall.allow_from))
+    {
+        changes.push(Change::ReplaceTable);
+    }
+    for (sysctl, value) in sysctls(desired, observed) {
+        // A sysctl that this kernel lacks (IPv6 switched off at boot) is not missed.
+        if observed.sysctls.get(&sysctl).is_some_and(|now| *now != value) {
+            changes.push(Change::SetSysctl(sysctl, value));
+        }
+    }
+    if desired.firewall.manage {
+        changes
+            .extend(observed.openings.iter().filter(|opening| !opening.by_hand).cloned().map(Change::Open));
+    }
+    changes.extend(observed.stale_openings.iter().cloned().map(Change::Close));
+}
+
+/// The sysctls that forwarding needs, in the order in which they must be set.
+#[must_use]
+pub fn sysctls(desired: &Desired, observed: &Observed) -> Vec<(Sysctl, String)> {
+    let families = || {
+        desired.addresses.iter().copied().chain(desired.peers.values().flat_map(|p| p.lans.iter().copied()))
+    };
+    let mut wanted = Vec::new();
+    if families().any(|prefix| matches!(prefix, IpNet::V4(_))) {
+        wanted.push((Sysctl::Ipv4Forward, "1".to_owned()));
+    }
+    if families().any(|prefix| matches!(prefix, IpNet::V6(_))) {
+        // Forwarding makes the kernel ignore router advertisements unless accept_ra is 2
+        // (Documentation/networking/ip-sysctl.rst); a VPS that has its IPv6 default route from one would lose it.
+        for interface in &observed.router_advertised {
+            wanted.push((Sysctl::AcceptRa(interface.clone()), "2".to_owned()));
+        }
+        wanted.push((Sysctl::Ipv6Forward, "1".to_owned()));
+    }
+    wanted
+}
+
+/// Every prefix of a peer that no address of the interface covers is routed into the tunnel.
+fn routes(desired: &Desired, observed: &Observed, changes: &mut Vec<Change>) {
+    let connected = |prefix: &IpNet| desired.addresses.iter().any(|address| address.trunc().contains(prefix));
+    let wanted: BTreeSet<IpNet> =
+        desired.peers.values().flat_map(Peer::allowed_ips).filter(|prefix| !connected(prefix)).collect();
+    let index = observed.link.as_ref().map(|link| link.index);
+    let ours = |route: &&KernelRoute| {
+        route.protocol == ROUTE_PROTOCOL && route.interface == index && index.is_some()
+    };
+    let standing: BTreeSet<IpNet> =
+        observed.routes.iter().filter(ours).map(|route| route.destination).collect();
+    let stale = observed.routes.iter().filter(ours).filter(|route| !wanted.contains(&route.destination));
+    changes.extend(stale.cloned().map(Change::RemoveRoute));
+    changes.extend(wanted.difference(&standing).map(|&prefix| Change::AddRoute(prefix)));
+}
+
+impl fmt::Display for Change {
+    /// What was done, in words: `created the interface (kernel WireGuard)`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counted = |n: usize| if n == 1 { "1 peer".to_owned() } else { format!("{n} peers") };
+        match self {
+            Self::UnloadFastPath => f.write_str("take the fast path off the interface"),
+            Self::SetMaps(changes) => match changes.as_slice() {
+                [MapChange::Enable(true)] => f.write_str("switch the fast path on"),
+                [MapChange::Enable(false)] => f.write_str("switch the fast path off"),
+                [_] => f.write_str("change 1 entry of the fast path"),
+                _ => write!(f, "change {} entries of the fast path", changes.len()),
+            },
+            Self::CreateLink(Backend::Kernel) => f.write_str("create the interface (kernel WireGuard)"),
+            Self::CreateLink(Backend::Userspace) => f.write_str("create the interface (userspace WireGuard)"),
+            Self::SetMtu(mtu) => write!(f, "set the interface's MTU to {mtu}"),
+            Self::Configure { key: true, port: true } => {
+                f.write_str("set the private key and the listen port")
+            }
+            Self::Configure { key: true, .. } => f.write_str("set the private key"),
+            Self::Configure { .. } => f.write_str("set the listen port"),
+            Self::RemovePeers(keys) => write!(f, "remove {}", counted(keys.len())),
+            Self::SetPeers(keys) => write!(f, "set {}", counted(keys.len())),
+            Self::RemoveAddress(address) => write!(f, "remove the address {address}"),
+            Self::AddAddress(address) => write!(f, "add the address {address}"),
+            Self::SetUp => f.write_str("bring the interface up"),
+            Self::ReplaceTable => f.write_str("write the nftables table `inet relay`"),
+            Self::SetSysctl(sysctl, value) => write!(f, "set {} = {value}", sysctl.name()),
+            Self::RemoveRoute(route) => write!(f, "remove the route to {}", route.destination),
+            Self::AddRoute(prefix) => write!(f, "route {prefix} into the tunnel"),
+            Self::Open(opening) => write!(f, "open the firewall: {}", opening.command),
+            Self::Close(ours) => write!(f, "close what relay had opened: {}", ours.text),
+            Self::LoadFastPath => f.write_str("load and attach the fast path"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
