@@ -1,2 +1,50 @@
-//! relay
-fn main() {}
+//! `relay`: reads the command line, starts what it asks for, and puts every failure into the same words.
+
+use std::{io::IsTerminal as _, process::ExitCode};
+
+use anyhow::{Context as _, Result};
+use clap::Parser as _;
+use tracing_subscriber::{EnvFilter, filter::LevelFilter};
+
+use relay_user::{
+    cli::{Cli, Command},
+    command, failure,
+};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    log_to_stderr(&cli.command);
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failure::report(&error),
+    }
+}
+
+fn run(cli: Cli) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the asynchronous runtime")?;
+    let Cli { files, command } = cli;
+    runtime.block_on(async {
+        match command {
+            Command::Init(args) => command::init::run(&files, &args).await,
+            Command::Peer(args) => command::peer::run(&files, &args).await,
+            Command::Up(args) => command::up::run(files.config, files.socket, args.down_on_exit).await,
+            Command::Down => command::down::run(&files.config, &files.socket).await,
+            Command::Reload => command::reload::run(&files.socket).await,
+            Command::Status(args) => command::status::run(&files.socket, args.json).await,
+            Command::Stats(args) => command::stats::run(&files.config, &files.socket, args.json).await,
+        }
+    })
+}
+
+/// `RELAY_LOG` chooses what is told, as `RUST_LOG` does elsewhere; stdout stays data.
+fn log_to_stderr(command: &Command) {
+    let level = if matches!(command, Command::Up(_)) { LevelFilter::INFO } else { LevelFilter::WARN };
+    let filter =
+        EnvFilter::builder().with_default_directive(level.into()).with_env_var("RELAY_LOG").from_env_lossy();
+    let colour =
+        std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour).init();
+}

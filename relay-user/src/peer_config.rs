@@ -19,12 +19,12 @@ const CAPACITY: usize = 16 * 1024;
 
 /// The text of the peer's configuration file.
 ///
-/// `endpoint` is what it dials, `host:port`. With `private_key` the text is complete and as secret as that key; without,
+/// `endpoint` is what it dials, `host:port`; where nobody knows, a comment asks for it. With `private_key` the text is complete and as secret as that key; without,
 /// comments stand where its secrets belong, and the text may be shown.
 #[must_use]
 pub fn wg_quick(
     desired: &Desired,
-    endpoint: &str,
+    endpoint: Option<&str>,
     key: &PublicKey,
     peer: &Peer,
     private_key: Option<&PrivateKey>,
@@ -54,7 +54,7 @@ fn interface(
     hooks::write(text, desired, peer);
 }
 
-fn hub(text: &mut String, desired: &Desired, endpoint: &str, peer: &Peer, secrets: bool) {
+fn hub(text: &mut String, desired: &Desired, endpoint: Option<&str>, peer: &Peer, secrets: bool) {
     line(text, format_args!("[Peer]"));
     line(text, format_args!("PublicKey = {}", desired.private_key.public_key()));
     match &peer.preshared_key {
@@ -64,7 +64,13 @@ fn hub(text: &mut String, desired: &Desired, endpoint: &str, peer: &Peer, secret
         Some(_) => line(text, format_args!("# PresharedKey = (the key in this peer's preshared_key_file)")),
         None => {}
     }
-    line(text, format_args!("Endpoint = {endpoint}"));
+    match endpoint {
+        Some(endpoint) => line(text, format_args!("Endpoint = {endpoint}")),
+        None => line(
+            text,
+            format_args!("# Endpoint = (the public address or name of the hub):{}", desired.listen_port),
+        ),
+    }
     line(text, format_args!("AllowedIPs = {}", list(allowed_ips(desired, peer))));
     if !peer.lans.is_empty() {
         let others: Vec<String> =

@@ -188,7 +188,7 @@ fn home_config() -> String {
     let (private_key, desired) = (PrivateKey::new([2; 32]), hub());
     let key = private_key.public_key();
     let endpoint = "203.0.113.1:51820";
-    wg_quick(&desired, endpoint, &key, &desired.peers[&key], Some(&private_key)).as_str().to_owned()
+    wg_quick(&desired, Some(endpoint), &key, &desired.peers[&key], Some(&private_key)).as_str().to_owned()
 }
 
 fn hub() -> Desired {

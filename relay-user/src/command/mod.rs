@@ -1,12 +1,20 @@
 //! The commands, a file each.
 
 pub mod down;
+pub mod init;
+pub mod peer;
 pub mod reload;
 pub mod stats;
 pub mod status;
+mod surroundings;
 pub mod up;
 
 use std::io::Write as _;
+
+use crate::{
+    config::{Config, ConfigErrors},
+    failure::Failure,
+};
 
 /// Fails early and in one line where root is needed.
 ///
@@ -15,6 +23,19 @@ use std::io::Write as _;
 fn need_root(what: &str) -> anyhow::Result<()> {
     anyhow::ensure!(nix::unistd::geteuid().is_root(), "only root may {what}; run this with sudo");
     Ok(())
+}
+
+/// Says on stderr what is allowed and yet unwise.
+fn warn(config: &Config) {
+    for warning in &config.warnings {
+        eprintln!("warning: {warning}");
+    }
+}
+
+/// Why text that is in no file yet would be refused: without places, which nobody could look up.
+fn refused(act: &str, errors: &ConfigErrors) -> Failure {
+    let reasons: Vec<String> = errors.as_slice().iter().map(|error| error.text()).collect();
+    Failure::refused(format!("{act}: {}", reasons.join("\n")))
 }
 
 fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {

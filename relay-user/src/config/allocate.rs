@@ -69,12 +69,14 @@ fn from_number(subnet: IpNet, number: u128) -> Option<IpAddr> {
 mod tests {
     use super::*;
 
-    /// (the hub's addresses, those taken, what comes next)
+    /// The hub's addresses, those taken, and what comes next or which subnet is full.
+    type Row<'a> = (&'a [&'a str], &'a [&'a str], Result<&'a [&'a str], &'a str>);
+
     #[test]
     fn table() {
         let many: Vec<String> = (2..=254).map(|number| format!("10.9.0.{number}")).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
-        let cases: &[(&[&str], &[&str], Result<&[&str], &str>)] = &[
+        let rows: &[Row<'_>] = &[
             (&["10.9.0.1/24"], &[], Ok(&["10.9.0.2"])),
             (&["10.9.0.254/24"], &[], Ok(&["10.9.0.1"])),
             (&["10.9.0.1/24"], &["10.9.0.2", "10.9.0.4"], Ok(&["10.9.0.3"])),
@@ -93,7 +95,7 @@ mod tests {
             (&["fd52::1/128"], &[], Err("fd52::1/128")),
             (&["10.0.0.1/8"], &["10.0.0.2"], Ok(&["10.0.0.3"])),
         ];
-        for (hub, taken, expected) in cases {
+        for (hub, taken, expected) in rows {
             let hub_set = hub.iter().map(|net| net.parse().expect("net")).collect();
             let taken = taken.iter().map(|address| address.parse().expect("address")).collect();
             let expected = expected

@@ -21,6 +21,12 @@ pub struct FileError {
 }
 
 impl FileError {
+    /// Whether there is no such file.
+    #[must_use]
+    pub fn is_missing(&self) -> bool {
+        self.source.kind() == io::ErrorKind::NotFound
+    }
+
     /// What the reader can do about it, where that is known.
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {

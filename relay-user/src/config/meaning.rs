@@ -19,7 +19,9 @@ use super::{
     peers,
     prefix::{is_reserved_in, overlap, reserved},
     secret::Secret,
-    written::{DEFAULT_LISTEN_PORT, DEFAULT_MTU, FirewallWritten, InterfaceWritten, Written},
+    written::{
+        DEFAULT_INTERFACE, DEFAULT_LISTEN_PORT, DEFAULT_MTU, FirewallWritten, InterfaceWritten, Written,
+    },
 };
 use crate::{
     desired::{AllowFrom, Desired, Firewall},
@@ -111,7 +113,7 @@ pub(super) fn mean(
 fn interface_name(context: &mut Context<'_>, interface: &InterfaceWritten) -> Option<InterfaceName> {
     let (text, span) = match &interface.name {
         Some(name) => (name.get_ref().as_str(), name.span()),
-        None => (super::DEFAULT_INTERFACE, 0..0),
+        None => (DEFAULT_INTERFACE, 0..0),
     };
     text.parse().map_err(|error| context.problems.refuse(span, format!("{error}"))).ok()
 }
@@ -264,6 +266,12 @@ pub(super) fn key_file<K: std::str::FromStr<Err = crate::key::KeyError>>(
     key: &str,
     when_missing: &str,
 ) -> Option<K> {
+    if file.to_str().is_some_and(|text| text.parse::<K>().is_ok()) {
+        let message = format!("{key} holds a key itself instead of the name of a file");
+        let hint = "put the key into a file of mode 0600 beside this one, and its name here";
+        context.problems.refuse_with_hint(span, message, hint);
+        return None;
+    }
     let path = context.folder.join(file);
     let secret = match (context.read)(&path) {
         Ok(secret) => secret,

@@ -25,7 +25,10 @@ use ipnet::IpNet;
 pub use self::{
     endpoint::{EndpointError, host_and_port},
     error::{ConfigError, ConfigErrors, Warning},
-    written::{DEFAULT_LISTEN_PORT, DEFAULT_MTU, FirewallWritten, InterfaceWritten, PeerWritten, Written},
+    written::{
+        DEFAULT_INTERFACE, DEFAULT_LISTEN_PORT, DEFAULT_MTU, FirewallWritten, InterfaceWritten, PeerWritten,
+        Written,
+    },
 };
 use crate::{
     desired::{Desired, Peer},
@@ -34,9 +37,6 @@ use crate::{
 
 /// Where relay looks for its file when nobody says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/relay/relay.toml";
-
-/// The name of the tunnel interface unless the file says otherwise.
-pub const DEFAULT_INTERFACE: &str = "wg0";
 
 /// A network that the host is in by another interface than the tunnel: the interface's name, and the prefix.
 pub type HostNetwork = (String, IpNet);
@@ -122,8 +122,21 @@ pub fn load(path: &Path, host_networks: &[HostNetwork]) -> Result<Config, LoadEr
 /// # Errors
 /// Something in it is refused.
 pub fn parse(path: &Path, text: &str, host_networks: &[HostNetwork]) -> Result<Config, ConfigErrors> {
+    parse_with(path, text, host_networks, &secret::read)
+}
+
+/// As [`parse`], with key files read by `read`: for a file whose key is not on disk yet.
+///
+/// # Errors
+/// Something in it is refused.
+pub fn parse_with(
+    path: &Path,
+    text: &str,
+    host_networks: &[HostNetwork],
+    read: &dyn Fn(&Path) -> std::io::Result<secret::Secret>,
+) -> Result<Config, ConfigErrors> {
     let written = Written::parse(path, text)?;
-    meaning::mean(path, text, written, host_networks, &secret::read)
+    meaning::mean(path, text, written, host_networks, read)
 }
 
 #[cfg(test)]

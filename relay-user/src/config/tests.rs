@@ -155,6 +155,16 @@ fn keys_that_are_unknown_missing_or_of_the_wrong_type() {
     }
     let errors = refusal(&hub_and("[[peer]]\npreshared_key = \"CANARY\"\n"));
     assert!(errors.contains("preshared_key_file") && !errors.contains("CANARY"), "{errors}");
+    let errors = refusal(&hub_and("").replace("addresses", "listen_port = \"CANARY\"\naddresses"));
+    assert_eq!(errors, "relay.toml:2:15: invalid type: string, expected i64");
+    let key = private_key().expose_base64();
+    let errors =
+        refusal(&hub_and("").replace("addresses", &format!("private_key_file = \"{}\"\naddresses", *key)));
+    assert_eq!(
+        errors,
+        "relay.toml:2:20: private_key_file holds a key itself instead of the name of a file; put the key into a file \
+         of mode 0600 beside this one, and its name here"
+    );
 }
 
 /// (what follows the interface, the whole refusal)

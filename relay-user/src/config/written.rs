@@ -11,6 +11,9 @@ use serde_spanned::Spanned;
 use super::error::{ConfigErrors, Problems};
 use crate::desired::{BackendChoice, FastPathMode};
 
+/// The tunnel's interface unless the file names another.
+pub const DEFAULT_INTERFACE: &str = "wg0";
+
 /// WireGuard's customary port.
 pub const DEFAULT_LISTEN_PORT: u16 = 51820;
 
@@ -35,7 +38,7 @@ pub struct Written {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InterfaceWritten {
-    /// `wg0` unless given.
+    /// [`DEFAULT_INTERFACE`] unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<Spanned<String>>,
     /// [`DEFAULT_LISTEN_PORT`] unless given.
@@ -109,7 +112,7 @@ impl Written {
             let mut problems = Problems::new(file, text);
             let span = error.span().unwrap_or_default();
             // `message` alone: the whole error would quote the line, which may hold a key that belongs in a file.
-            let message = error.message().lines().collect::<Vec<_>>().join(": ");
+            let message = without_value(&error.message().lines().collect::<Vec<_>>().join(": "));
             match remedy(&message) {
                 Some(hint) => problems.refuse_with_hint(span, message, hint),
                 None => problems.refuse(span, message),
@@ -124,6 +127,14 @@ impl Written {
     /// None that is known: every value here has a form in TOML.
     pub fn to_toml(&self) -> Result<String, toml_edit::ser::Error> {
         toml_edit::ser::to_string_pretty(self)
+    }
+}
+
+/// The message without the text that was found in place of a number or a list: it may be a key in the wrong place.
+fn without_value(message: &str) -> String {
+    match (message.split_once("string \""), message.rsplit_once("\", expected")) {
+        (Some((before, _)), Some((_, after))) => format!("{before}string, expected{after}"),
+        _ => message.to_owned(),
     }
 }
 

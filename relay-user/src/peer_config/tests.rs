@@ -45,7 +45,7 @@ fn picture() -> Desired {
 }
 
 fn print(desired: &Desired, number: u8, private_key: Option<&PrivateKey>) -> Zeroizing<String> {
-    wg_quick(desired, "vps.example.net:51820", &key(number), &desired.peers[&key(number)], private_key)
+    wg_quick(desired, Some("vps.example.net:51820"), &key(number), &desired.peers[&key(number)], private_key)
 }
 
 #[test]

@@ -1,0 +1,234 @@
+//! The command line: what can be said, and nothing of what it does.
+
+use std::path::PathBuf;
+
+use crate::{
+    config::DEFAULT_PATH,
+    desired::{InterfaceName, PeerName},
+    key::PublicKey,
+};
+use clap::{Args, Parser, Subcommand};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+/// Where the daemon listens for the other commands.
+pub const DEFAULT_SOCKET: &str = "/run/relay/relay.sock";
+
+/// A WireGuard hub on a machine with a public address: homes behind carrier-grade NAT dial it, phones and laptops
+/// dial it, and eBPF forwards between them.
+#[derive(Debug, Parser)]
+#[command(name = "relay", version, subcommand_required = true, arg_required_else_help = true)]
+#[command(after_help = "Examples:
+  relay init --endpoint vps.example.net
+  relay up
+  relay peer add home --lan 192.168.40.0/24 > home.conf
+  relay peer add phone > phone.conf
+  relay stats
+
+Exit codes: 0 done, 1 failed, 2 wrong command line or configuration.")]
+pub struct Cli {
+    /// Where its files are.
+    #[command(flatten)]
+    pub files: Files,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Where relay's files are.
+#[derive(Clone, Debug, Args)]
+pub struct Files {
+    /// The configuration
+    #[arg(long, global = true, value_name = "PATH", env = "RELAY_CONFIG", hide_env_values = true)]
+    #[arg(default_value = DEFAULT_PATH)]
+    pub config: PathBuf,
+    /// The daemon's control socket
+    #[arg(long, global = true, value_name = "PATH", env = "RELAY_SOCKET", hide_env_values = true)]
+    #[arg(default_value = DEFAULT_SOCKET)]
+    pub socket: PathBuf,
+}
+
+/// What relay can be told to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Write a first configuration and a private key
+    Init(InitArgs),
+    /// Run the hub in the foreground
+    Up(UpArgs),
+    /// Take down what relay has brought up, also after a daemon that was killed
+    #[command(after_help = "Example:\n  relay down")]
+    Down,
+    /// Make the running hub follow the configuration
+    #[command(after_help = "Example:\n  relay reload")]
+    Reload,
+    /// Say how the hub is, and what is wrong if something is
+    #[command(after_help = "Examples:\n  relay status\n  relay status --json")]
+    Status(ShowArgs),
+    /// Show what each peer has received and sent, and by which path
+    #[command(after_help = "Examples:\n  relay stats\n  relay stats --json")]
+    Stats(ShowArgs),
+    /// Add, show and remove peers
+    Peer(PeerArgs),
+}
+
+/// `relay init`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  relay init
+  relay init --endpoint vps.example.net:443 --listen-port 443
+  relay init --subnet 10.20.0.0/24 --subnet6 none --manage-firewall
+
+An existing configuration or key is never overwritten.")]
+pub struct InitArgs {
+    /// What peers dial; found by itself where this machine's own address is public
+    #[arg(long, value_name = "HOST[:PORT]")]
+    pub endpoint: Option<String>,
+    /// The tunnel's interface
+    #[arg(long, value_name = "NAME", default_value = crate::config::DEFAULT_INTERFACE)]
+    pub interface: InterfaceName,
+    /// The UDP port of the hub
+    #[arg(long, value_name = "PORT", default_value_t = crate::config::DEFAULT_LISTEN_PORT)]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..))]
+    pub listen_port: u16,
+    /// The tunnel's IPv4 subnet; 10.9.0.0/24 or the next one that is free here unless given
+    #[arg(long, value_name = "CIDR")]
+    pub subnet: Option<Ipv4Net>,
+    /// The tunnel's IPv6 subnet, or `none`; a random private one (RFC 4193) unless given
+    #[arg(long, value_name = "CIDR")]
+    pub subnet6: Option<Subnet6>,
+    /// Whether relay may open this host's firewall where it is in the way; asked unless given
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub manage_firewall: Option<bool>,
+}
+
+/// `--subnet6`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subnet6 {
+    /// No IPv6 in the tunnel.
+    None,
+    /// This one.
+    Net(Ipv6Net),
+}
+
+impl std::str::FromStr for Subnet6 {
+    type Err = ipnet::AddrParseError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "none" { Ok(Self::None) } else { text.parse().map(Self::Net) }
+    }
+}
+
+/// `relay up`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  relay up
+  relay up --down-on-exit
+
+Ctrl-C ends the daemon. Tunnel and fast path go on without it unless --down-on-exit is given.")]
+pub struct UpArgs {
+    /// Take down what was brought up when the daemon ends
+    #[arg(long)]
+    pub down_on_exit: bool,
+}
+
+/// What all commands that only show take.
+#[derive(Debug, Args)]
+pub struct ShowArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `relay peer`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  relay peer add home --lan 192.168.40.0/24 > home.conf
+  relay peer list
+  relay peer remove phone")]
+pub struct PeerArgs {
+    /// What to do with peers.
+    #[command(subcommand)]
+    pub command: PeerCommand,
+}
+
+/// What can be done with peers.
+#[derive(Debug, Subcommand)]
+pub enum PeerCommand {
+    /// Add a peer and print its wg-quick configuration, once
+    Add(PeerAddArgs),
+    /// List the peers of the configuration
+    #[command(after_help = "Examples:\n  relay peer list\n  relay peer list --json")]
+    List(ShowArgs),
+    /// Show a peer and its wg-quick configuration without its secrets
+    #[command(after_help = "Examples:\n  relay peer show home\n  relay peer show home --json")]
+    Show(PeerShowArgs),
+    /// Remove a peer
+    #[command(after_help = "Example:\n  relay peer remove phone")]
+    Remove(PeerRemoveArgs),
+}
+
+/// `relay peer add`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  relay peer add phone > phone.conf
+  relay peer add home --lan 192.168.40.0/24 --lan fd00:40::/64 > home.conf
+  relay peer add laptop --public-key \"$(cat laptop.pub)\"
+
+The private key that relay makes is printed and kept nowhere. With --public-key the peer's key stays on the peer.")]
+pub struct PeerAddArgs {
+    /// What to call it
+    #[arg(value_name = "NAME")]
+    pub name: PeerName,
+    /// A network behind it; may be given several times
+    #[arg(long = "lan", value_name = "CIDR", value_parser = lan)]
+    pub lans: Vec<IpNet>,
+    /// The public key that belongs to a private key it has already
+    #[arg(long, value_name = "KEY")]
+    pub public_key: Option<PublicKey>,
+}
+
+/// A prefix with its length: a bare address would be taken for one machine where a network was meant.
+fn lan(text: &str) -> Result<IpNet, &'static str> {
+    text.parse()
+        .map_err(|_| "a network is written such as 192.168.40.0/24, a single machine 192.168.40.10/32")
+}
+
+/// `relay peer show`.
+#[derive(Debug, Args)]
+pub struct PeerShowArgs {
+    /// Which peer
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `relay peer remove`.
+#[derive(Debug, Args)]
+pub struct PeerRemoveArgs {
+    /// Which peer
+    #[arg(value_name = "NAME")]
+    pub name: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::Cli;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_an_example() {
+        fn visit(command: &clap::Command) {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains("Example"), "{} has none", command.get_name());
+            command.get_subcommands().filter(|command| command.get_name() != "help").for_each(visit);
+        }
+        visit(&Cli::command());
+    }
+}

@@ -1,0 +1,102 @@
+//! What `relay peer list` and `relay peer show` print.
+
+use std::fmt::Write as _;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use super::no_such_peer;
+use crate::{
+    command::{print, print_json},
+    config::Config,
+    desired::Peer,
+    key::PublicKey,
+    peer_config::wg_quick,
+    table::columns,
+};
+
+/// A peer as the file has it, secrets left out. The names are a promise to scripts.
+#[derive(Serialize)]
+struct PeerView<'a> {
+    name: &'a str,
+    public_key: &'a PublicKey,
+    addresses: Vec<String>,
+    lans: Vec<String>,
+    /// Seconds, null for none.
+    keepalive: Option<u16>,
+    /// Where the hub dials it, null where it dials the hub.
+    endpoint: Option<String>,
+    /// Whether it has a preshared key.
+    preshared_key: bool,
+    enabled: bool,
+    /// The wg-quick configuration without its secrets, for `show` alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    configuration: Option<String>,
+}
+
+impl<'a> PeerView<'a> {
+    fn new((public_key, peer, enabled): (&'a PublicKey, &'a Peer, bool)) -> Self {
+        Self {
+            name: peer.name.as_str(),
+            public_key,
+            addresses: peer.addresses.iter().map(ToString::to_string).collect(),
+            lans: peer.lans.iter().map(ToString::to_string).collect(),
+            keepalive: peer.keepalive,
+            endpoint: peer.endpoint.map(|endpoint| endpoint.to_string()),
+            preshared_key: peer.preshared_key.is_some(),
+            enabled,
+            configuration: None,
+        }
+    }
+}
+
+/// All peers in the order of the file.
+pub(super) fn list(config: &Config, json: bool) -> Result<()> {
+    let names = config.written.peers.iter().map(|peer| peer.get_ref().name.get_ref());
+    let peers: Vec<PeerView<'_>> = names.filter_map(|name| config.peer(name)).map(PeerView::new).collect();
+    if json {
+        return print_json(&peers);
+    }
+    if peers.is_empty() {
+        eprintln!("no peers yet; `relay peer add NAME` adds one");
+        return Ok(());
+    }
+    let header = ["NAME", "ADDRESSES", "LANS", "ENABLED", "PUBLIC KEY"].map(str::to_owned).to_vec();
+    let rows = peers.iter().map(|peer| {
+        vec![
+            peer.name.to_owned(),
+            peer.addresses.join(","),
+            if peer.lans.is_empty() { "-".to_owned() } else { peer.lans.join(",") },
+            if peer.enabled { "yes" } else { "no" }.to_owned(),
+            peer.public_key.to_string(),
+        ]
+    });
+    print(&columns(&std::iter::once(header).chain(rows).collect::<Vec<_>>(), &[]))
+}
+
+/// One peer; as comments and a configuration, so that the whole is what wg-quick reads.
+pub(super) fn show(config: &Config, name: &str, endpoint: Option<&str>, json: bool) -> Result<()> {
+    let found = config.peer(name).ok_or_else(|| no_such_peer(name))?;
+    let (key, peer, _) = found;
+    let configuration = wg_quick(&config.desired, endpoint, key, peer, None);
+    let mut view = PeerView::new(found);
+    if json {
+        view.configuration = Some(configuration.as_str().to_owned());
+        return print_json(&view);
+    }
+    let keepalive = view.keepalive.map_or("off".to_owned(), |seconds| format!("every {seconds} s"));
+    let or_none = |list: &[String]| if list.is_empty() { "none".to_owned() } else { list.join(", ") };
+    let mut text = String::new();
+    for (what, value) in [
+        ("public key", view.public_key.to_string()),
+        ("addresses", view.addresses.join(", ")),
+        ("LANs", or_none(&view.lans)),
+        ("keepalive", keepalive),
+        ("dialled at", view.endpoint.unwrap_or_else(|| "nowhere, it dials the hub".to_owned())),
+        ("preshared key", if view.preshared_key { "yes" } else { "no" }.to_owned()),
+        ("enabled", if view.enabled { "yes" } else { "no" }.to_owned()),
+    ] {
+        let _ = writeln!(text, "# {what}: {value}");
+    }
+    print(&format!("{text}\n{}", configuration.as_str()))
+}
