@@ -9,6 +9,10 @@ use std::{
     path::Path,
 };
 
+use anyhow::{Context as _, Result};
+use serde_spanned::Spanned;
+
+use super::{refused, surroundings, warn};
 use crate::{
     cli::{Files, PeerAddArgs, PeerArgs, PeerCommand},
     config::{self, Config, HostNetwork, PeerWritten, allocate, edit, file::Editing},
@@ -17,10 +21,6 @@ use crate::{
     key::{PrivateKey, PublicKey},
     peer_config,
 };
-use anyhow::{Context as _, Result};
-use serde_spanned::Spanned;
-
-use super::{refused, surroundings, warn};
 
 /// Does what `args` say.
 ///
