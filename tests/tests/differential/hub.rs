@@ -24,6 +24,9 @@ use relay_user::{
 /// The tunnel's MTU in bytes, WireGuard's default on an Ethernet uplink.
 pub(crate) const MTU: u16 = 1420;
 
+const PHONE: PublicKey = PublicKey::new([1; 32]);
+const HOME: PublicKey = PublicKey::new([2; 32]);
+
 /// What stands on the tunnel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FastPath {
@@ -63,6 +66,17 @@ pub(crate) struct Sent {
     pub(crate) header: VnetHeader,
     /// From the IP header on.
     pub(crate) bytes: Vec<u8>,
+}
+
+impl Sent {
+    /// Whether it says that it is from the phone, 10.9.0.3 or fd52:1a9::3.
+    pub(crate) fn is_from_phone(&self) -> bool {
+        const PHONE6: [u8; 16] = [0xfd, 0x52, 1, 0xa9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 3];
+        match self.bytes.first().map(|first| first >> 4) {
+            Some(4) => self.bytes.get(12..16) == Some(&[10, 9, 0, 3]),
+            _ => self.bytes.get(8..24) == Some(&PHONE6),
+        }
+    }
 }
 
 impl From<Vec<u8>> for Sent {
@@ -115,8 +129,8 @@ pub(crate) struct Observation {
     pub(crate) out: Vec<Out>,
     /// By how much each verdict's counter moved.
     pub(crate) verdicts: [u64; Verdict::ALL.len()],
-    /// By how much all peers' counters together moved.
-    pub(crate) peers: PeerCounters,
+    /// By how much the counters of [`PHONE`] and [`HOME`] moved.
+    pub(crate) peers: [PeerCounters; 2],
     /// By how much the kernel's own count of forwarded packets moved (ForwDatagrams, Ip6OutForwDatagrams).
     pub(crate) forwarded: u64,
 }
@@ -145,7 +159,7 @@ struct Hub {
 #[derive(Clone, Copy, Default)]
 struct Counts {
     verdicts: [u64; Verdict::ALL.len()],
-    peers: PeerCounters,
+    peers: [PeerCounters; 2],
     forwarded: u64,
 }
 
@@ -183,8 +197,11 @@ impl Hub {
         for (verdict, before) in verdicts.iter_mut().zip(before.verdicts) {
             *verdict -= before;
         }
-        let [was, is]: [[u64; 4]; 2] = [bytemuck::cast(before.peers), bytemuck::cast(after.peers)];
-        let peers = bytemuck::cast([is[0] - was[0], is[1] - was[1], is[2] - was[2], is[3] - was[3]]);
+        let mut peers: [u64; 8] = bytemuck::cast(after.peers);
+        for (moved, before) in peers.iter_mut().zip(bytemuck::cast::<_, [u64; 8]>(before.peers)) {
+            *moved -= before;
+        }
+        let peers = bytemuck::cast(peers);
         Ok(Observation { out, verdicts, peers, forwarded: after.forwarded - before.forwarded })
     }
 
@@ -193,14 +210,7 @@ impl Hub {
         let Some(datapath) = &self.datapath else { return Ok(counts) };
         let counters = datapath.maps.counters()?;
         counts.verdicts = counters.verdicts;
-        let mut sums = [0; 4];
-        for peer in counters.peers.into_values() {
-            let values: [u64; 4] = bytemuck::cast(peer);
-            for (sum, value) in sums.iter_mut().zip(values) {
-                *sum += value;
-            }
-        }
-        counts.peers = bytemuck::cast(sums);
+        counts.peers = [counters.peers[&PHONE], counters.peers[&HOME]];
         Ok(counts)
     }
 }
@@ -243,13 +253,12 @@ const NETWORK: [&str; 13] = [
 /// Two peers as the daemon would put them in the maps: the phone, and home with its LANs. A third peer has a LAN and no
 /// endpoint, so it is not there.
 fn peers() -> Vec<MapChange> {
-    let (phone, home) = (PublicKey::new([1; 32]), PublicKey::new([2; 32]));
     let address = |text: &str| text.parse::<IpAddr>().expect("an address");
     let host = |text: &str, route| MapChange::SetHost(address(text), route);
     let lan = |text: &str, route| MapChange::SetLan(text.parse().expect("a prefix"), route);
     vec![
-        MapChange::AssignSlot(phone, 0),
-        MapChange::AssignSlot(home, 1),
+        MapChange::AssignSlot(PHONE, 0),
+        MapChange::AssignSlot(HOME, 1),
         host("10.9.0.1", Route::STACK),
         host("10.9.0.255", Route::STACK),
         host("fd52:1a9::1", Route::STACK),
