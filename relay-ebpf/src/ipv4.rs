@@ -30,7 +30,7 @@ const MORE_FRAGMENTS: u16 = 0x2000;
 pub(crate) fn forward(packet: &mut Packet) -> Result<Way, Verdict> {
     let header: Words = packet.words(0)?;
     check(&header, packet.len())?;
-    let way = Way::v4(address(&header, SOURCE), address(&header, DESTINATION))?;
+    let way = Way::v4(packet.in_place(SOURCE * 2)?, packet.in_place(DESTINATION * 2)?)?;
     let mtu = packet.fitting_mtu()?;
     let clamp = transport(&header, packet, mtu)?;
 
@@ -77,11 +77,6 @@ fn check(header: &Words, len: u32) -> Result<(), Verdict> {
 #[inline(always)]
 fn is_martian(first_word: u16) -> bool {
     matches!(first_word.to_ne_bytes(), [0 | 127 | 224.., _] | [169, 254])
-}
-
-#[inline(always)]
-fn address(header: &Words, at: usize) -> [u16; 2] {
-    [header[at], header[at + 1]]
 }
 
 /// What TCP asks for. Fragments are forwarded by their IP header alone, as the rest of their flow is; but the stack's

@@ -33,7 +33,7 @@ enum Next {
 pub(crate) fn forward(packet: &mut Packet) -> Result<Way, Verdict> {
     let header: Words = packet.words(0)?;
     check(&header, packet.len())?;
-    let way = Way::v6(address(&header, SOURCE), address(&header, DESTINATION))?;
+    let way = Way::v6(packet.in_place(SOURCE * 2)?, packet.in_place(DESTINATION * 2)?)?;
     let mtu = packet.fitting_mtu()?;
     let clamp = transport(&header, packet, mtu)?;
 
@@ -61,31 +61,24 @@ fn check(header: &Words, len: u32) -> Result<(), Verdict> {
     if hop_limit <= if mutant::TTL_ONE_FORWARDED { 0 } else { 1 } {
         return Err(Verdict::TtlExpired);
     }
-    if is_martian(&address(header, SOURCE)) && !mutant::MARTIAN_SOURCE_FORWARDED {
+    if is_martian(header, SOURCE) && !mutant::MARTIAN_SOURCE_FORWARDED {
         return Err(Verdict::Martian);
     }
-    if is_martian(&address(header, DESTINATION)) && !mutant::MARTIAN_DESTINATION_FORWARDED {
+    if is_martian(header, DESTINATION) && !mutant::MARTIAN_DESTINATION_FORWARDED {
         return Err(Verdict::Martian);
     }
     Ok(())
 }
 
-/// Whether an address is never forwarded: multicast (ff00::/8), link-local (fe80::/10), and all that begins with 80
+/// Whether the address that starts at this word is never forwarded: multicast (ff00::/8), link-local (fe80::/10), and all that begins with 80
 /// zero bits: `::`, `::1`, IPv4-compatible addresses (RFC 4291 2.5.5.1, deprecated) and IPv4-mapped ones, whose use
 /// on the wire the kernel refuses (`ip6_rcv_core`, draft-itojun-v6ops-v4mapped-harmful).
 #[inline(always)]
-fn is_martian(address: &[u16; 8]) -> bool {
-    let [first, second] = address[0].to_ne_bytes();
+fn is_martian(header: &Words, at: usize) -> bool {
+    let [first, second] = header[at].to_ne_bytes();
     first == 0xff
         || (first == 0xfe && second & 0xc0 == 0x80)
-        || address[0] | address[1] | address[2] | address[3] | address[4] == 0
-}
-
-#[inline(always)]
-fn address(header: &Words, at: usize) -> [u16; 8] {
-    let mut address = [0; 8];
-    address.copy_from_slice(&header[at..at + 8]);
-    address
+        || header[at] | header[at + 1] | header[at + 2] | header[at + 3] | header[at + 4] == 0
 }
 
 #[inline(always)]

@@ -9,6 +9,7 @@
 //! and [`packet`], which alone touches packet memory.
 #![no_std]
 #![no_main]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 mod ipv4;
 mod ipv6;

@@ -1,8 +1,16 @@
 //! The maps, and what is looked up and counted in them. Names, keys and values are relay-common's.
+//!
+//! Keys come from the packet itself or are written to the stack eight bytes at a time, whatever their size: kernel 6.1
+//! takes a smaller write to a place that holds a number it knows something about for an attempt to corrupt a pointer,
+//! unless the loader has CAP_PERFMON (`check_stack_write_fixed_off`; 6.12 does not). So what is on the stack is all of
+//! one size, and the compiler may reuse its places as it likes.
+
+use core::{ffi::c_void, ptr};
 
 use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
-    btf_maps::{Array, HashMap, LpmTrie, PerCpuArray, lpm_trie::Key},
+    btf_maps::{Array, HashMap, LpmTrie, PerCpuArray},
+    helpers::bpf_map_lookup_elem,
     macros::btf_map,
 };
 use relay_common::{MAX_HOSTS, MAX_LANS, MAX_PEERS, PeerCounters, Route, Traffic, Verdict};
@@ -40,14 +48,19 @@ static PEERS: HashMap<[u8; 32], u32, { MAX_PEERS as usize }, ON_DEMAND> = HashMa
 /// Whether the fast path is switched on.
 #[inline(always)]
 pub(crate) fn enabled() -> bool {
-    ENABLED.get(0).is_some_and(|&enabled| enabled != 0)
+    // SAFETY: the map is an array of this type.
+    let enabled: Option<*mut u32> = unsafe { entry(&raw const ENABLED, 0) };
+    // SAFETY: an array's entries stay where they are, and userspace writes this one whole.
+    enabled.is_some_and(|enabled| unsafe { *enabled } != 0)
 }
 
 /// Adds packets to a verdict's counter.
 #[inline(always)]
 pub(crate) fn count_verdict(verdict: Verdict, packets: u64) {
-    if let Some(counter) = VERDICTS.get_ptr_mut(verdict as u32) {
-        // SAFETY: the slot is this CPU's own, and while a TC program runs no other one does on its CPU.
+    // SAFETY: the map is an array of this type.
+    let counter: Option<*mut u64> = unsafe { entry(&raw const VERDICTS, verdict as u32) };
+    if let Some(counter) = counter {
+        // SAFETY: the entry is this CPU's own, and while a TC program runs no other one does on its CPU.
         let counter = unsafe { &mut *counter };
         *counter = counter.wrapping_add(packets);
     }
@@ -62,13 +75,13 @@ pub(crate) struct Way {
 impl Way {
     /// The way between two IPv4 addresses, as they stand in the packet.
     #[inline(always)]
-    pub(crate) fn v4(source: [u16; 2], destination: [u16; 2]) -> Result<Self, Verdict> {
+    pub(crate) fn v4(source: &[u16; 2], destination: &[u16; 2]) -> Result<Self, Verdict> {
         Self::between(route4(destination), || route4(source))
     }
 
     /// The way between two IPv6 addresses, as they stand in the packet.
     #[inline(always)]
-    pub(crate) fn v6(source: [u16; 8], destination: [u16; 8]) -> Result<Self, Verdict> {
+    pub(crate) fn v6(source: &[u16; 8], destination: &[u16; 8]) -> Result<Self, Verdict> {
         Self::between(route6(destination), || route6(source))
     }
 
@@ -81,15 +94,17 @@ impl Way {
             return Err(Verdict::SamePeer);
         }
         // A slot beyond the array is the loader's mistake; found before the packet is touched.
-        let from = PEER_COUNTERS.get_ptr_mut(from).ok_or(Verdict::Internal)?;
-        let to = PEER_COUNTERS.get_ptr_mut(to).ok_or(Verdict::Internal)?;
+        // SAFETY: the map is an array of this type.
+        let from = unsafe { entry(&raw const PEER_COUNTERS, from) }.ok_or(Verdict::Internal)?;
+        // SAFETY: as above.
+        let to = unsafe { entry(&raw const PEER_COUNTERS, to) }.ok_or(Verdict::Internal)?;
         Ok(if mutant::WRONG_PEER_COUNTED { Self { from: to, to: from } } else { Self { from, to } })
     }
 
     /// Counts what goes this way.
     #[inline(always)]
     pub(crate) fn count(self, packets: u64, bytes: u32) {
-        // SAFETY: the slot is this CPU's own, and while a TC program runs no other one does on its CPU.
+        // SAFETY: the entry is this CPU's own, and while a TC program runs no other one does on its CPU.
         add(unsafe { &mut (*self.from).received }, packets, bytes);
         // SAFETY: as above; the reference made there is gone.
         add(unsafe { &mut (*self.to).sent }, packets, bytes);
@@ -104,32 +119,85 @@ fn add(traffic: &mut Traffic, packets: u64, bytes: u32) {
 
 /// The exact match, else the longest prefix: so that the tries stay as small as the LANs are few.
 #[inline(always)]
-fn route4(address: [u16; 2]) -> Option<Route> {
-    // SAFETY: both types are plain bytes of the same size.
-    let address: [u8; 4] = unsafe { core::mem::transmute(address) };
-    let lan = || LANS4.get(&Key::new(32, address)).copied();
-    if mutant::LPM_BEFORE_EXACT {
-        return lan().or_else(|| read(HOSTS4.get_ptr(address)));
-    }
-    read(HOSTS4.get_ptr(address)).or_else(lan)
+fn route4(address: &[u16; 2]) -> Option<Route> {
+    // SAFETY: the map's keys are the four bytes of an address, its values routes.
+    let host = || unsafe { route(&raw const HOSTS4, address) };
+    let lan = || {
+        let [high, low] = words(32);
+        let key = [packed([high, low, address[0], address[1]])];
+        // SAFETY: the map's keys are a prefix length of four bytes and the four bytes of an address, its values routes.
+        unsafe { route(&raw const LANS4, &key) }
+    };
+    if mutant::LPM_BEFORE_EXACT { lan().or_else(host) } else { host().or_else(lan) }
 }
 
 /// As [`route4`].
 #[inline(always)]
-fn route6(address: [u16; 8]) -> Option<Route> {
-    // SAFETY: both types are plain bytes of the same size.
-    let address: [u8; 16] = unsafe { core::mem::transmute(address) };
-    let lan = || LANS6.get(&Key::new(128, address)).copied();
-    if mutant::LPM_BEFORE_EXACT {
-        return lan().or_else(|| read(HOSTS6.get_ptr(address)));
-    }
-    read(HOSTS6.get_ptr(address)).or_else(lan)
+fn route6(address: &[u16; 8]) -> Option<Route> {
+    // SAFETY: the map's keys are the 16 bytes of an address, its values routes.
+    let host = || unsafe { route(&raw const HOSTS6, address) };
+    let lan = || {
+        let [high, low] = words(128);
+        let [a, b, c, d, e, f, g, h] = *address;
+        let key = [packed([high, low, a, b]), packed([c, d, e, f]), packed([g, h, 0, 0])];
+        // SAFETY: the map's keys are a prefix length of four bytes and the 16 bytes of an address, its values routes; the
+        // last four bytes of this key are no longer part of it.
+        unsafe { route(&raw const LANS6, &key) }
+    };
+    if mutant::LPM_BEFORE_EXACT { lan().or_else(host) } else { host().or_else(lan) }
 }
 
+/// A number as two words in memory order.
+const fn words(number: u32) -> [u16; 2] {
+    let [a, b, c, d] = number.to_ne_bytes();
+    [u16::from_ne_bytes([a, b]), u16::from_ne_bytes([c, d])]
+}
+
+/// Four words in memory order as one number, put together in a register.
 #[inline(always)]
-fn read(route: Option<*const Route>) -> Option<Route> {
+fn packed(words: [u16; 4]) -> u64 {
+    let [a, b, c, d] = words.map(u64::from);
+    if cfg!(target_endian = "big") {
+        a << 48 | b << 32 | c << 16 | d
+    } else {
+        a | b << 16 | c << 32 | d << 48
+    }
+}
+
+/// The route that a map holds for the key at this place.
+///
+/// # Safety
+///
+/// The map's keys must not be longer than `K`, and its values must be routes.
+#[inline(always)]
+unsafe fn route<Map, K>(map: *const Map, key: &K) -> Option<Route> {
+    // SAFETY: that of the caller.
+    let route: *mut Route = unsafe { look_up(map, ptr::from_ref(key).cast()) }?;
     // SAFETY: the entry's memory is not given back while the program runs. It may be reused for another entry at any
     // time; the route is one aligned word, so what is read is whole, and the packet one that was on its way while
     // the map changed.
-    route.map(|route| unsafe { *route })
+    Some(unsafe { *route })
+}
+
+/// An array's entry.
+///
+/// # Safety
+///
+/// The map must be an array of `V`, or a per-CPU one.
+#[inline(always)]
+unsafe fn entry<Map, V>(map: *const Map, index: u32) -> Option<*mut V> {
+    let [high, low] = words(index);
+    let key = packed([high, low, 0, 0]);
+    // SAFETY: an array's keys have four bytes, and this has eight; the values are the caller's promise.
+    unsafe { look_up(map, ptr::from_ref(&key).cast()) }
+}
+
+/// # Safety
+///
+/// `map` must be one of the maps above, `key` point to as many bytes as its keys have, and `V` be its values' type.
+#[inline(always)]
+unsafe fn look_up<Map, V>(map: *const Map, key: *const c_void) -> Option<*mut V> {
+    // SAFETY: that of the caller.
+    let value: *mut V = unsafe { bpf_map_lookup_elem(map.cast_mut().cast(), key) }.cast();
+    (!value.is_null()).then_some(value)
 }

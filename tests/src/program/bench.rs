@@ -6,7 +6,8 @@ use anyhow::{Context as _, Result, ensure};
 use aya::{
     Ebpf, EbpfLoader,
     maps::{Array, HashMap, LpmTrie, PerCpuArray, lpm_trie::Key},
-    programs::{SchedClassifier, TcAttachType, TestRun as _, TestRunOptions},
+    programs::{SchedClassifier, TcAttachType, TestRun as _, TestRunOptions, tc::qdisc_add_clsact},
+    util::KernelVersion,
 };
 use relay_common::{PeerCounters, PeerSlot, Verdict, global, map, program};
 
@@ -21,6 +22,9 @@ pub(super) const PEERS: u32 = 8;
 
 /// What BPF_PROG_TEST_RUN puts in front of every packet.
 const ETHERNET: usize = 14;
+
+/// The first kernel that has TCX; older ones have clsact.
+const TCX: KernelVersion = KernelVersion::new(6, 6, 0);
 
 /// linux/pkt_cls.h.
 const TC_ACT_REDIRECT: i32 = 7;
@@ -69,6 +73,9 @@ impl Bench {
         let tunnel = classifier(&mut ebpf)?;
         tunnel.load().context("loading the program")?;
         if setup != Setup::TestRun {
+            if KernelVersion::current()? < TCX {
+                qdisc_add_clsact(device.name()).context("adding clsact")?;
+            }
             tunnel.attach(device.name(), TcAttachType::Ingress).context("attaching the program")?;
         }
         Ok(Self { ebpf, device, setup, seen: Counters::default() })
