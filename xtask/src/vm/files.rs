@@ -11,33 +11,40 @@ use super::cpio::{Entry, Tree};
 use super::kernel::Kernel;
 use crate::process::{capture, find_program};
 
-/// Without one of these no test can run. Debian's packages that have them are in docs/vm.md.
-const NEEDED: [&str; 28] = [
+/// Packages of Debian whose programs every machine has; tests use them without thinking.
+const EVERYDAY: [&str; 12] = [
     "bash",
+    "coreutils",
+    "dash",
+    "findutils",
+    "grep",
+    "hostname",
+    "iproute2",
+    "kmod",
+    "mount",
+    "procps",
+    "sed",
+    "util-linux",
+];
+
+/// Without one of these no test can run. `cargo xtask setup` installs the packages that have them.
+const NEEDED: [&str; 19] = [
     "busybox",
     "conntrack",
+    "curl",
     "ethtool",
-    "ip",
     "ip6tables",
     "ip6tables-legacy",
-    "ip6tables-nft",
+    "ip6tables-restore",
+    "ip6tables-save",
     "iperf3",
     "iptables",
     "iptables-legacy",
     "iptables-legacy-save",
-    "iptables-nft",
-    "iptables-save",
     "iptables-restore",
-    "ip6tables-legacy-save",
-    "ip6tables-save",
-    "ip6tables-restore",
-    "modprobe",
-    "mount",
+    "iptables-save",
     "nft",
-    "nsenter",
-    "sysctl",
-    "tc",
-    "unshare",
+    "sh",
     "wg",
     "wg-quick",
     "wireguard-go",
@@ -45,22 +52,17 @@ const NEEDED: [&str; 28] = [
 
 /// Taken along where the host has them: other peers, and what makes a broken guest easier to read. A test that
 /// needs one of them says so itself.
-const WELCOME: [&str; 17] = [
+const WELCOME: [&str; 12] = [
+    "awk",
     "boringtun-cli",
     "bpftool",
     "capsh",
-    "chattr",
-    "curl",
-    "dmesg",
     "gotatun-cli",
-    "ip6tables-apply",
-    "iptables-legacy-restore",
-    "lsmod",
+    "ip6tables-legacy-save",
+    "ip6tables-nft",
+    "iptables-nft",
+    "nc",
     "ping",
-    "ps",
-    "rmmod",
-    "setpriv",
-    "ss",
     "strace",
     "tcpdump",
 ];
@@ -136,6 +138,9 @@ pub(crate) fn tools() -> Result<Tree> {
             missing.join(", ")
         );
     }
+    for package in EVERYDAY {
+        add_package(&mut tree, package)?;
+    }
     for path in WELCOME.iter().filter_map(|name| find_program(name)) {
         add(&mut tree, &path)?;
     }
@@ -144,6 +149,16 @@ pub(crate) fn tools() -> Result<Tree> {
     }
     add_applets(&mut tree)?;
     Ok(tree)
+}
+
+/// The programs of an installed package.
+fn add_package(tree: &mut Tree, package: &str) -> Result<()> {
+    let list = capture(Command::new("dpkg").args(["-L", package]))?;
+    let programs = list.lines().map(Path::new).filter(|path| {
+        let folder = path.parent().and_then(Path::to_str).unwrap_or_default();
+        ["/bin", "/sbin", "/usr/bin", "/usr/sbin"].contains(&folder) && path.is_file()
+    });
+    programs.into_iter().try_for_each(|path| add(tree, path))
 }
 
 /// A link to busybox for each of its applets that no real tool stands for.
