@@ -1,6 +1,6 @@
 //! What the kernel has, read each time and never remembered.
 //!
-//! The modules under [`crate::kernel`] read the parts; [`crate::observe`] puts them together; [`crate::plan`] compares
+//! The modules under [`crate::kernel`] read the parts; [`crate::host`] puts them together; [`crate::plan`] compares
 //! them with what is desired.
 
 use std::{

@@ -6,6 +6,10 @@ use std::{
     path::Path,
 };
 
+use anyhow::{Context as _, Result};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use super::{refused, surroundings, warn};
 use crate::{
     cli::{Files, InitArgs, Subnet6},
     config::{self, Config, HostNetwork, file::Editing, prefix, secret},
@@ -13,10 +17,6 @@ use crate::{
     kernel::netlink::Uplink,
     key::PrivateKey,
 };
-use anyhow::{Context as _, Result};
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-
-use super::{refused, surroundings, warn};
 
 /// What the host says of itself.
 struct Host {

@@ -2,7 +2,7 @@
 //!
 //! It passes through three types. [`Written`] is the file as written, unknown keys refused; `meaning` checks it and
 //! resolves every default into a [`Desired`]; what is then still to change in the kernel is not this module's business.
-//! [`edit`] and [`file`] are how commands change the file without losing a comment or, in bad luck, the file.
+//! [`edit`] and [`mod@file`] are how commands change the file without losing a comment or, in bad luck, the file.
 
 pub mod allocate;
 pub mod edit;
