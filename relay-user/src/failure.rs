@@ -1,6 +1,6 @@
 //! How the program fails: one rendering, `error: …` and `hint: …`, and exit codes that mean something.
 
-use std::{fmt, process::ExitCode};
+use std::{fmt, io, process::ExitCode};
 
 use crate::{
     config::{ConfigErrors, LoadError, edit::EditError, file::FileError},
@@ -75,7 +75,11 @@ fn hint(error: &anyhow::Error) -> Option<String> {
             let file = || cause.downcast_ref::<FileError>().and_then(FileError::hint).map(str::to_owned);
             let absent = || matches!(cause.downcast_ref(), Some(ControlError::NotRunning(_)));
             let control = || absent().then(|| "`relay up` starts it".to_owned());
-            failure.or_else(load).or_else(file).or_else(control)
+            let denied = || {
+                let io = cause.downcast_ref::<io::Error>()?;
+                (io.kind() == io::ErrorKind::PermissionDenied).then(|| "run this as root".to_owned())
+            };
+            failure.or_else(load).or_else(file).or_else(control).or_else(denied)
         })
     })
 }
@@ -93,8 +97,6 @@ fn exit_code(error: &anyhow::Error) -> u8 {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-
     use anyhow::Context as _;
 
     use super::*;

@@ -9,6 +9,7 @@ pub mod edit;
 mod endpoint;
 mod error;
 pub mod file;
+mod interface;
 mod meaning;
 mod peers;
 pub mod prefix;
