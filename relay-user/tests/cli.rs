@@ -1,7 +1,7 @@
 //! What a person at a terminal meets: exit code, stdout and stderr of each command together.
 //!
 //! No root, no daemon, no change to the host: each test has a folder of its own. The subnets are ones that hardly any
-//! machine is in, since a network of this host would be refused, as it should be.
+//! machine is in, since a network of this host would be refused, as it should be; nor is any interface of that name likely.
 
 use std::{
     fmt::Write as _,
@@ -16,8 +16,10 @@ use std::{
 
 use relay_user::key::{PresharedKey, PrivateKey, PublicKey};
 
-const INIT: [&str; 7] = [
+const INIT: [&str; 9] = [
     "init",
+    "--interface",
+    "relaytest0",
     "--endpoint",
     "vps.example.net",
     "--subnet",
@@ -211,7 +213,7 @@ fn a_bad_file_is_named_by_its_lines() {
 fn what_init_makes_is_private_and_stays() {
     let terminal = Terminal::new();
     assert!(terminal.run(&INIT).status.success());
-    let key = terminal.config().with_file_name("wg0.key");
+    let key = terminal.config().with_file_name("relaytest0.key");
     let mode = |path: &std::path::Path| path.metadata().expect("metadata").mode() & 0o7777;
     let modes = [terminal.config().parent().expect("folder"), &terminal.config(), &key].map(mode);
     assert_eq!(modes, [0o700, 0o600, 0o600]);
@@ -227,7 +229,7 @@ fn what_init_makes_is_private_and_stays() {
     std::fs::write(&key, "no key").expect("write");
     let output = terminal.run(&INIT);
     assert_eq!(output.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("wg0.key: not a WireGuard key"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("relaytest0.key: not a WireGuard key"));
     assert_eq!(std::fs::read(&key).expect("key"), b"no key");
     assert!(!terminal.config().exists());
 }
@@ -235,7 +237,7 @@ fn what_init_makes_is_private_and_stays() {
 #[test]
 fn a_key_that_others_may_read_is_warned_of() {
     let terminal = Terminal::with_hub();
-    let key = terminal.config().with_file_name("wg0.key");
+    let key = terminal.config().with_file_name("relaytest0.key");
     std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).expect("chmod");
     promise("a_key_that_others_may_read_is_warned_of", &terminal.session(&[&["peer", "list"]]));
 }
@@ -297,7 +299,7 @@ fn no_secret_is_ever_told() {
     let folder = terminal.config().parent().expect("folder").to_owned();
     let hub = PrivateKey::generate().expect("key").expose_base64();
     let preshared = PresharedKey::generate().expect("key").expose_base64();
-    std::fs::write(folder.join("wg0.key"), hub.as_str()).expect("write");
+    std::fs::write(folder.join("relaytest0.key"), hub.as_str()).expect("write");
     std::fs::write(folder.join("home.psk"), preshared.as_str()).expect("write");
     let home = "\n[[peer]]\nname = \"home\"\npublic_key = \"{}\"\naddresses = [\"10.231.77.9\"]\n";
     let home =
@@ -332,8 +334,8 @@ fn no_secret_is_ever_told() {
     // A secret in the wrong place is refused without being repeated.
     let good = terminal.text();
     for (line, secret) in [
-        ("private_key_file = \"wg0.key\"", "private_key_file = \"{}\""),
-        ("private_key_file = \"wg0.key\"", "private_key = \"{}\""),
+        ("private_key_file = \"relaytest0.key\"", "private_key_file = \"{}\""),
+        ("private_key_file = \"relaytest0.key\"", "private_key = \"{}\""),
         ("listen_port = 51820", "listen_port = \"{}\""),
         ("preshared_key_file = \"home.psk\"", "preshared_key = \"{}\""),
         ("preshared_key_file = \"home.psk\"", "preshared_key_file = \"{}\""),
