@@ -1,0 +1,107 @@
+//! What carrier-grade NAT does to an idle tunnel, in the laboratory's world with the NATs' memory and the home
+//! server's keepalive cut to seconds.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use relay_tests::{
+    lab::{Relay, World, relay, web, with_everybody, world::NAS4},
+    netns::wait_for,
+};
+
+/// Some keepalives long, since a busy machine may be late with one.
+const FORGETS_AFTER: Duration = Duration::from_secs(4);
+/// 30 minutes of a keepalive every 25 s.
+const KEEPALIVES: u64 = 72;
+/// A data message with nothing in it: 16 bytes of header and 16 of tag (WireGuard whitepaper 5.4.6).
+const KEEPALIVE_BYTES: u64 = 32;
+/// For what is over in 2 s.
+const DEADLINE: Duration = Duration::from_secs(40);
+
+/// Everybody connected, the NAS with a page that the phone has seen once, home's keepalive as given (0 for none).
+fn idle(keepalive: u32, act: impl FnOnce(&World, &Relay<'_>) -> Result<()>) -> Result<()> {
+    with_everybody(&relay::binary()?, FORGETS_AFTER, |world, relay| {
+        let _nas = web::Server::start(&world.nas, [("/", b"at home".to_vec())])?;
+        wait_for("the first page", DEADLINE, || page(world))?;
+        keep_alive(world, keepalive)?;
+        act(world, relay)
+    })
+}
+
+/// Changes home's keepalive. By way of none: WireGuard sends one at once only when there was none before.
+fn keep_alive(world: &World, seconds: u32) -> Result<()> {
+    let hub = world.home.run("wg show home peers")?;
+    world.home.run_all(&format!(
+        "wg set home peer {0} persistent-keepalive 0
+         wg set home peer {0} persistent-keepalive {seconds}",
+        hub.trim()
+    ))
+}
+
+/// The phone asks, and home did not expect it to.
+fn page(world: &World) -> Result<()> {
+    web::fetch(&world.phone, &format!("http://{NAS4}/")).map(drop)
+}
+
+fn endpoint(relay: &Relay<'_>) -> Result<String> {
+    let stats = relay.stats()?;
+    stats.peer("home")?["endpoint"].as_str().map(str::to_owned).context("the hub knows no endpoint of home")
+}
+
+fn received(relay: &Relay<'_>) -> Result<u64> {
+    relay.stats()?.peer("home")?["received"]["bytes"].as_u64().context("stats do not count home")
+}
+
+fn wait_until_forgotten(world: &World) -> Result<()> {
+    wait_for("the NAT to forget home's tunnel", DEADLINE, || {
+        let known = world.isp.run("conntrack -L -p udp --dport 51820")?;
+        ensure!(known.trim().is_empty(), "{known}");
+        Ok(())
+    })
+}
+
+#[test]
+fn keepalives_hold_the_mapping_for_half_an_hour() -> Result<()> {
+    idle(1, |world, relay| {
+        let (mapped, before) = (endpoint(relay)?, received(relay)?);
+        // Nobody but the keepalive speaks.
+        wait_for("the keepalives", Duration::from_secs(5 * KEEPALIVES), || {
+            let came = received(relay)? - before;
+            ensure!(came >= KEEPALIVES * KEEPALIVE_BYTES, "{came} bytes came");
+            Ok(())
+        })?;
+        page(world).context("the page after half an hour of silence")?;
+        let now = endpoint(relay)?;
+        // A lost mapping comes back with another random port.
+        ensure!(now == mapped, "the mapping was lost on the way: {mapped} became {now}");
+        Ok(())
+    })
+}
+
+#[test]
+fn without_keepalives_the_nat_forgets_the_home() -> Result<()> {
+    idle(0, |world, _| {
+        wait_until_forgotten(world)?;
+        let impatient = world.phone.run(&format!("curl -sS --noproxy * --max-time 3 http://{NAS4}/"));
+        if impatient.is_ok() {
+            bail!("the phone reached a home whose mapping is gone: this NAT is none");
+        }
+        // One packet from inside opens the way again.
+        keep_alive(world, 1)?;
+        wait_for("the page once home has spoken", DEADLINE, || page(world))
+    })
+}
+
+#[test]
+fn a_nat_that_lost_everything_costs_one_keepalive() -> Result<()> {
+    idle(1, |world, relay| {
+        let mapped = endpoint(relay)?;
+        world.isp.run("conntrack -F")?;
+        wait_for("home to come back by another mapping", DEADLINE, || {
+            let now = endpoint(relay)?;
+            ensure!(now != mapped, "still {now}");
+            Ok(())
+        })?;
+        page(world).context("the page by the new mapping")
+    })
+}
