@@ -123,7 +123,10 @@ fn with_relay(outcome: &mut Outcome, world: &World, relay: &mut Relay<'_>) -> Re
     outcome.step("relay up on the VPS", || {
         relay.up()?;
         let stats = relay.stats()?;
-        Ok(((), format!("backend {}, fast path {}", stats.0["backend"], stats.0["fast_path"])))
+        let [backend, state, reason] =
+            [&stats.0["backend"], &stats.0["fast_path"]["state"], &stats.0["fast_path"]["reason"]]
+                .map(|value| value.as_str().unwrap_or("unknown"));
+        Ok(((), format!("{backend} WireGuard, fast path {state}: {reason}")))
     })?;
     let bulk = noise(1, BULK);
     let _nas = Server::start(&world.nas, [("/", PAGE.to_vec()), ("/bulk", bulk.clone())])?;
