@@ -34,7 +34,7 @@ where
     });
     match thread.join() {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => panic!("{error:?}"),
+        Ok(Err(error)) => panic!("{error:#}"),
         Err(panic) => std::panic::resume_unwind(panic),
     }
 }

@@ -1,0 +1,61 @@
+//! One relay per interface.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use anyhow::Context as _;
+use relay_user::kernel::lock::{Lock, LockError};
+
+use crate::{
+    space::{isolated, until},
+    tunnel::name,
+};
+
+#[test]
+fn the_second_is_refused_with_the_firsts_process() {
+    isolated(async || {
+        let run = Path::new("/run/relay");
+        let first = Lock::acquire(run, &name("wg0"))?;
+        let error = Lock::acquire(run, &name("wg0")).expect_err("held");
+        let LockError::Held { pid, .. } = &error else { panic!("{error}") };
+        assert_eq!(*pid, Some(std::process::id()));
+        assert!(error.to_string().contains(&format!("process {}", std::process::id())), "{error}");
+        let _other = Lock::acquire(run, &name("wg1")).context("another interface")?;
+        drop(first);
+        until("the lock to be free", async || Ok(Lock::acquire(run, &name("wg0")).is_ok())).await
+    });
+}
+
+/// The file of a killed process is no lock, whatever it says.
+#[test]
+fn kill_9_frees_it() {
+    isolated(async || {
+        let run = Path::new("/run/relay");
+        fs::create_dir(run)?;
+        let mut holder = Command::new("flock")
+            .args([
+                "--no-fork",
+                "/run/relay/wg0.lock",
+                "sh",
+                "-c",
+                "echo 4711 > /run/relay/wg0.lock; echo held; exec sleep 100",
+            ])
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("flock")?;
+        let mut line = String::new();
+        BufReader::new(holder.stdout.take().context("stdout")?).read_line(&mut line)?;
+        assert_eq!(line, "held\n");
+        let error = Lock::acquire(run, &name("wg0"));
+        holder.kill()?;
+        holder.wait()?;
+        let error = error.expect_err("held");
+        assert!(matches!(error, LockError::Held { pid: Some(4711), .. }), "{error}");
+        let freed = async || Ok(Lock::acquire(run, &name("wg0")).is_ok());
+        until("the lock to be free", freed).await
+    });
+}
