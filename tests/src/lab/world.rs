@@ -146,6 +146,7 @@ fn nat(machine: &Netns, inside: &str, udp_timeout: Duration) -> Result<()> {
     let seconds = udp_timeout.as_secs();
     machine.run_all(&format!(
         "sysctl -qw net.ipv4.ip_forward=1
+         sysctl -qw net.netfilter.nf_conntrack_acct=1
          sysctl -qw net.netfilter.nf_conntrack_udp_timeout={seconds}
          sysctl -qw net.netfilter.nf_conntrack_udp_timeout_stream={seconds}"
     ))
