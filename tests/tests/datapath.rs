@@ -15,7 +15,8 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use aya::programs::{SchedClassifier, TcAttachType};
-use relay_common::{LAYOUT, Route, Verdict, checksum};
+use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
+use relay_common::{LAYOUT, Route, Verdict, checksum, global};
 use relay_tests::{
     namespace::{in_namespaces, output, run},
     tun::{Kind, Tun},
@@ -461,9 +462,25 @@ fn an_object_of_another_layout_is_refused() {
         ensure!(matches!(nothing, Some(DatapathError::NoObject)), "{nothing:?}");
         let cut = refused(&EMBEDDED[..EMBEDDED.len() / 2])?;
         ensure!(matches!(cut, Some(DatapathError::BadObject(_))), "{cut:?}");
+        let other = refused(&with_layout(LAYOUT + 1)?)?.context("another layout was taken")?.to_string();
+        let both = [LAYOUT + 1, LAYOUT].map(|layout| other.contains(&format!("layout {layout}")));
+        ensure!(both == [true, true], "{other}");
         ensure!(!Path::new(PIN_ROOT).exists(), "a refused object left something behind");
         Ok(())
     });
+}
+
+/// The object with another number in its global `LAYOUT`.
+fn with_layout(layout: u32) -> Result<Vec<u8>> {
+    let file = object::File::parse(EMBEDDED)?;
+    let symbol = file.symbols().find(|symbol| symbol.name() == Ok(global::LAYOUT)).context("LAYOUT")?;
+    let section = file.section_by_index(symbol.section_index().context("LAYOUT has no section")?)?;
+    let (start, _) = section.file_range().context("LAYOUT is not in the file")?;
+    let at = (start + symbol.address()) as usize;
+    let mut bytes = EMBEDDED.to_vec();
+    ensure!(bytes[at..at + 4] == LAYOUT.to_le_bytes(), "LAYOUT stands elsewhere");
+    bytes[at..at + 4].copy_from_slice(&layout.to_le_bytes());
+    Ok(bytes)
 }
 
 #[test]

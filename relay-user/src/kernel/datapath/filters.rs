@@ -62,10 +62,23 @@ pub(super) fn list(ifindex: u32, direction: Direction) -> io::Result<Vec<Filter>
     message.header.parent = direction.parent();
     let replies = request(RouteNetlinkMessage::GetTrafficFilter(message), NLM_F_DUMP)?;
     let filters = replies.into_iter().filter_map(|reply| match reply {
-        RouteNetlinkMessage::NewTrafficFilter(message) => filter(&message),
-        _ => None,
+        Reply::Message(RouteNetlinkMessage::NewTrafficFilter(message)) => filter(&message),
+        Reply::Message(_) => None,
+        // A filter that cannot be read is a filter all the same: whoever asks must not take the hook for free.
+        Reply::Unreadable => {
+            Some(Filter { info: 0, handle: 0, kind: UNREADABLE.into(), name: None, program: None })
+        }
     });
     Ok(filters.collect())
+}
+
+/// Stands for the kind of a filter whose message makes no sense to us.
+const UNREADABLE: &str = "of an unknown form";
+
+/// One message of an answer.
+enum Reply {
+    Message(RouteNetlinkMessage),
+    Unreadable,
 }
 
 /// Adds a direct-action bpf filter behind the others, or, given one that is there, puts the program in its place
@@ -150,7 +163,7 @@ fn filter(message: &TcMessage) -> Option<Filter> {
 }
 
 /// One request on a socket of its own, which belongs to the calling thread's network namespace.
-fn request(message: RouteNetlinkMessage, flags: u16) -> io::Result<Vec<RouteNetlinkMessage>> {
+fn request(message: RouteNetlinkMessage, flags: u16) -> io::Result<Vec<Reply>> {
     let mut socket = Socket::new(NETLINK_ROUTE)?;
     socket.bind_auto()?;
     socket.connect(&SocketAddr::new(0, 0))?;
@@ -166,19 +179,26 @@ fn request(message: RouteNetlinkMessage, flags: u16) -> io::Result<Vec<RouteNetl
     loop {
         let (datagram, _) = socket.recv_from_full()?;
         let mut rest = datagram.as_slice();
-        while !rest.is_empty() {
-            let reply = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest)
-                .map_err(|error| io::Error::other(format!("netlink: {error}")))?;
-            match reply.payload {
-                NetlinkPayload::Done(_) => return Ok(replies),
-                NetlinkPayload::Error(error) => {
+        while let Some((length, _)) = rest.split_first_chunk::<4>() {
+            let length = u32::from_ne_bytes(*length) as usize;
+            if length < NLMSG_HEADER || length > rest.len() {
+                return Err(io::Error::other("netlink: a message is cut off"));
+            }
+            match NetlinkMessage::<RouteNetlinkMessage>::deserialize(&rest[..length])
+                .map(|reply| reply.payload)
+            {
+                Ok(NetlinkPayload::Done(_)) => return Ok(replies),
+                Ok(NetlinkPayload::Error(error)) => {
                     return if error.code.is_none() { Ok(replies) } else { Err(error.to_io()) };
                 }
-                NetlinkPayload::InnerMessage(message) => replies.push(message),
-                _ => {}
+                Ok(NetlinkPayload::InnerMessage(message)) => replies.push(Reply::Message(message)),
+                Ok(_) => {}
+                Err(_) => replies.push(Reply::Unreadable),
             }
-            let length = (reply.header.length as usize).next_multiple_of(4);
-            rest = rest.get(length..).unwrap_or_default();
+            rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
         }
     }
 }
+
+/// `struct nlmsghdr` in bytes.
+const NLMSG_HEADER: usize = 16;
