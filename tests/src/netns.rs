@@ -137,6 +137,20 @@ impl Netns {
         Ok(child.try_wait()?)
     }
 
+    /// Kills a process of [`Netns::spawn`] as nothing can survive it, and waits for its end.
+    pub fn kill(&self, id: u32) -> Result<()> {
+        let mut children = self.children.lock().expect("no panic while held");
+        let child = children.iter_mut().find(|child| child.id() == id).context("no such process here")?;
+        child.kill()?;
+        child.wait()?;
+        Ok(())
+    }
+
+    /// What Ctrl-C does to a process of [`Netns::spawn`].
+    pub fn interrupt(&self, id: u32) -> Result<()> {
+        Ok(kill(Pid::from_raw(id.try_into()?), Signal::SIGINT)?)
+    }
+
     /// Runs a function on a thread that is in this machine: sockets that it opens are the machine's, files it opens
     /// under /run and /sys too. Threads that it starts are here as well.
     pub fn inside<T: Send>(&self, act: impl FnOnce() -> Result<T> + Send) -> Result<T> {

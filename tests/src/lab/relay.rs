@@ -3,7 +3,7 @@
 use std::{
     env, fs,
     path::{Path, PathBuf},
-    process::Stdio,
+    process::{Command, Stdio},
     time::Duration,
 };
 
@@ -15,6 +15,7 @@ use super::world::VPS;
 use crate::netns::{Netns, checked, wait_for};
 
 /// In the machine's own /run, and gone with it.
+pub const CONFIG_FOLDER: &str = "/run/lab";
 const CONFIG: &str = "/run/lab/relay.toml";
 const LOG: &str = "/run/lab/relay.log";
 /// How long the daemon may take to be up; it takes 1 s.
@@ -48,13 +49,7 @@ impl<'a> Relay<'a> {
 
     /// Starts `relay up` and waits until it answers.
     pub fn up(&mut self) -> Result<()> {
-        let log = self.machine.inside(|| {
-            fs::File::options().create(true).append(true).open(LOG).context("opening relay's log")
-        })?;
-        let mut command = self.machine.command(&self.binary);
-        command.args(["up", "--config", CONFIG]).stdin(Stdio::null());
-        command.stdout(log.try_clone()?).stderr(log);
-        let daemon = self.machine.spawn(&mut command)?;
+        let daemon = self.spawn(&["up"])?;
         self.daemon = Some(daemon);
         wait_for("relay up to answer", DEADLINE, || {
             if let Some(status) = self.machine.ended(daemon)? {
@@ -63,6 +58,51 @@ impl<'a> Relay<'a> {
             self.run(&["status"])
         })
         .map(drop)
+    }
+
+    /// Starts one of its commands, which goes on running and says what it says into [`Relay::log`].
+    pub fn spawn(&self, args: &[&str]) -> Result<u32> {
+        self.start(self.machine.command(&self.binary), args)
+    }
+
+    /// As [`Relay::spawn`], logging all it can.
+    pub fn spawn_traced(&self, args: &[&str]) -> Result<u32> {
+        let mut command = self.machine.command(&self.binary);
+        command.env("RELAY_LOG", "trace");
+        self.start(command, args)
+    }
+
+    /// As [`Relay::spawn`], without some of root's capabilities.
+    pub fn spawn_without(&self, capabilities: &[&str], args: &[&str]) -> Result<u32> {
+        let mut command = self.machine.command("setpriv");
+        let without: Vec<String> = capabilities.iter().map(|name| format!("-{name}")).collect();
+        command.args(["--bounding-set", &without.join(","), "--"]).arg(&self.binary);
+        self.start(command, args)
+    }
+
+    fn start(&self, mut command: Command, args: &[&str]) -> Result<u32> {
+        let log = self.machine.inside(|| {
+            fs::File::options().create(true).append(true).open(LOG).context("opening relay's log")
+        })?;
+        command.args(args).args(["--config", CONFIG]).stdin(Stdio::null());
+        command.stdout(log.try_clone()?).stderr(log);
+        self.machine.spawn(&mut command)
+    }
+
+    /// Everything that one of its commands says, stdout and stderr, when it logs all it can; also when it fails.
+    pub fn run_traced(&self, args: &[&str]) -> Result<String> {
+        let mut command = self.machine.command(&self.binary);
+        command.env("RELAY_LOG", "trace").args(args).args(["--config", CONFIG]).stdin(Stdio::null());
+        let output = command.output().with_context(|| format!("starting relay {}", args.join(" ")))?;
+        Ok([output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat())
+    }
+
+    /// As [`Relay::run`], by a user without rights.
+    pub fn run_as_nobody(&self, args: &[&str]) -> Result<String> {
+        let mut command = self.machine.command("setpriv");
+        command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "--"]).arg(&self.binary);
+        checked(command.args(args).args(["--config", CONFIG]))
+            .with_context(|| format!("relay {}", args.join(" ")))
     }
 
     /// The daemon's process id, once it was started.
@@ -90,12 +130,32 @@ impl<'a> Relay<'a> {
         self.machine.run(&format!("cat {LOG}")).unwrap_or_default()
     }
 
-    /// Edits relay.toml by hand: replaces text that must be there.
-    pub fn edit(&self, from: &str, to: &str) -> Result<()> {
-        self.machine.inside(|| {
-            let text = fs::read_to_string(CONFIG)?;
+    /// Edits relay.toml by hand: replaces text that must be there. Returns the file as it was.
+    pub fn edit(&self, from: &str, to: &str) -> Result<String> {
+        self.rewrite(|text| {
             ensure!(text.contains(from), "relay.toml has no {from:?}");
-            Ok(fs::write(CONFIG, text.replace(from, to))?)
+            Ok(text.replace(from, to))
+        })
+    }
+
+    /// Adds lines behind the first place where `mark` stands.
+    pub fn insert_after(&self, mark: &str, lines: &str) -> Result<String> {
+        self.rewrite(|text| {
+            ensure!(text.contains(mark), "relay.toml has no {mark:?}");
+            Ok(text.replacen(mark, &format!("{mark}{lines}"), 1))
+        })
+    }
+
+    /// Writes relay.toml whole.
+    pub fn write(&self, text: &str) -> Result<()> {
+        self.rewrite(|_| Ok(text.to_owned())).map(drop)
+    }
+
+    fn rewrite(&self, edit: impl FnOnce(&str) -> Result<String> + Send) -> Result<String> {
+        self.machine.inside(|| {
+            let before = fs::read_to_string(CONFIG)?;
+            fs::write(CONFIG, edit(&before)?)?;
+            Ok(before)
         })
     }
 }
