@@ -11,13 +11,14 @@ use std::{
 
 use anyhow::Context as _;
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, oneshot},
     time::{Instant, MissedTickBehavior},
 };
 
 use crate::{
     config::{self, Config},
     control::{Request, server::ControlSocket},
+    desired::InterfaceName,
     error::chain,
     host::{Applied, Host, tear_down},
     kernel::{
@@ -41,6 +42,9 @@ const RETRY_TICKS: u32 = 30;
 
 /// How long ago a handshake may be for a peer to count as connected: WireGuard's REJECT_AFTER_TIME (whitepaper 6.1).
 const CONNECTED: Duration = Duration::from_secs(180);
+
+/// How long the last answers may take to be read.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
 /// How a daemon is started.
 #[derive(Clone, Debug)]
@@ -70,7 +74,7 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
     let netlink = Netlink::connect()?;
-    let config = load(&options.config, &netlink).await?;
+    let config = load(&options.config, &netlink, None).await?;
     let run_dir = run_dir(&options.socket);
     let _lock = Lock::acquire(run_dir, &config.desired.interface)?;
     let mut socket = ControlSocket::bind(&options.socket)?;
@@ -81,18 +85,26 @@ pub async fn run(
     daemon.bring_up().await?;
 
     let (sender, mut requests) = mpsc::channel(16);
-    let server = tokio::spawn(socket.serve(sender));
+    let (stop, stopped) = oneshot::channel::<()>();
+    let server = tokio::spawn(socket.serve(sender, async { drop(stopped.await) }));
     let ended = daemon.turn(&mut requests, &mut events, &mut hangup, shutdown).await;
-    server.abort();
+    drop((requests, stop));
+    // The answer to `relay down` is on its way; whoever does not read it holds up nobody.
+    let _ = tokio::time::timeout(LAST_ANSWERS, server).await;
     ended
 }
 
-/// Reads and validates the file against the networks that this host has.
+/// Reads and validates the file against the networks that this host has, those of the tunnel in force left out.
 ///
 /// # Errors
 /// The host's networks cannot be read, or the file is refused.
-pub async fn load(path: &Path, netlink: &Netlink) -> anyhow::Result<Config> {
-    let networks = netlink.host_networks(0).await.context("reading this host's networks")?;
+pub async fn load(
+    path: &Path,
+    netlink: &Netlink,
+    in_force: Option<&InterfaceName>,
+) -> anyhow::Result<Config> {
+    let mut networks = netlink.host_networks(0).await.context("reading this host's networks")?;
+    networks.retain(|(interface, _)| in_force.is_none_or(|name| name.as_str() != interface));
     Ok(config::load(path, &networks)?)
 }
 
@@ -127,7 +139,7 @@ impl Daemon {
             desired.private_key.public_key()
         );
         let fast_path = self.fast_path();
-        tracing::info!("fast path {:?}: {}", fast_path.state, fast_path.reason);
+        tracing::info!("fast path {fast_path}");
         for problem in &self.applied.problems {
             tracing::warn!("{problem}");
         }
@@ -200,15 +212,17 @@ impl Daemon {
         if let (Some(before), Some(now)) = (before, &applied.fast_path)
             && before != now
         {
-            tracing::info!("fast path {:?}: {}", now.state, now.reason);
+            tracing::info!("fast path {now}");
         }
         self.applied = applied;
     }
 
     async fn reload(&mut self) -> Result<Reloaded, Refusal> {
         let refuse = |message: String| Refusal { message };
-        let config =
-            load(&self.options.config, &self.netlink).await.map_err(|error| refuse(format!("{error:#}")))?;
+        let in_force = Some(&self.config.desired.interface);
+        let config = load(&self.options.config, &self.netlink, in_force)
+            .await
+            .map_err(|error| refuse(format!("{error:#}")))?;
         let (old, new) = (&self.config.desired, &config.desired);
         if old.interface != new.interface || old.backend != new.backend {
             return Err(refuse(format!(

@@ -90,7 +90,12 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     }
     let configuration = error.chain().any(|cause| {
         let missing = || cause.downcast_ref::<FileError>().is_some_and(FileError::is_missing);
-        cause.is::<ConfigErrors>() || cause.is::<LoadError>() || cause.is::<EditError>() || missing()
+        let refused = || matches!(cause.downcast_ref(), Some(ControlError::Refused(_)));
+        refused()
+            || cause.is::<ConfigErrors>()
+            || cause.is::<LoadError>()
+            || cause.is::<EditError>()
+            || missing()
     });
     if configuration { REFUSED } else { FAILED }
 }

@@ -42,8 +42,9 @@ fn run(cli: Cli) -> Result<()> {
 /// `RELAY_LOG` chooses what is told, as `RUST_LOG` does elsewhere; stdout stays data.
 fn log_to_stderr(command: &Command) {
     let level = if matches!(command, Command::Up(_)) { LevelFilter::INFO } else { LevelFilter::WARN };
-    let filter =
-        EnvFilter::builder().with_default_directive(level.into()).with_env_var("RELAY_LOG").from_env_lossy();
+    // What matters of gotatun's, the daemon tells in its own words.
+    let default = || EnvFilter::new(format!("{level},gotatun=off"));
+    let filter = EnvFilter::try_from_env("RELAY_LOG").unwrap_or_else(|_| default());
     let colour =
         std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour).init();

@@ -118,6 +118,13 @@ impl FastPath {
     }
 }
 
+impl std::fmt::Display for FastPath {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let state = if self.is_on() { "on" } else { "off" };
+        write!(f, "{state}: {}", self.reason)
+    }
+}
+
 /// On or off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

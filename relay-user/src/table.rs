@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, time::Duration};
 
-use crate::report::{FastPath, Stats, Status, Switch};
+use crate::report::{Stats, Status};
 
 /// `relay stats` for people. `now` is Unix seconds.
 #[must_use]
@@ -26,12 +26,8 @@ pub fn stats(stats: &Stats, now: u64) -> String {
             bytes(peer.fast_path.sent.bytes),
         ]);
     }
-    let mut text = format!(
-        "{} ({}), fast path {}\n\n",
-        stats.interface,
-        backend(stats.backend),
-        switch(&stats.fast_path)
-    );
+    let mut text =
+        format!("{} ({}), fast path {}\n\n", stats.interface, backend(stats.backend), stats.fast_path);
     if stats.peers.is_empty() {
         text.push_str("no peers yet; `relay peer add NAME` makes one\n");
     } else {
@@ -63,7 +59,7 @@ pub fn status(status: &Status) -> String {
     line("endpoint", status.endpoint.as_deref().unwrap_or("unknown; set `endpoint` under [interface]"));
     let attached =
         status.attached.as_ref().map(|attached| format!(", attached by {attached}")).unwrap_or_default();
-    line("fast path", &format!("{}{attached}", switch(&status.fast_path)));
+    line("fast path", &format!("{}{attached}", status.fast_path));
     line("peers", &format!("{} of {} connected", status.peers_connected, status.peers));
     for problem in &status.problems {
         line("problem", problem);
@@ -78,13 +74,6 @@ fn backend(backend: crate::desired::Backend) -> &'static str {
     match backend {
         crate::desired::Backend::Kernel => "kernel WireGuard",
         crate::desired::Backend::Userspace => "userspace WireGuard, which ends with the daemon",
-    }
-}
-
-fn switch(fast_path: &FastPath) -> String {
-    match fast_path.state {
-        Switch::On => format!("on: {}", fast_path.reason),
-        Switch::Off => format!("off: {}", fast_path.reason),
     }
 }
 
@@ -142,7 +131,7 @@ mod tests {
     use crate::{
         desired::Backend,
         key::PublicKey,
-        report::{Bytes, Packets, PeerFastPath, PeerStats},
+        report::{Bytes, FastPath, Packets, PeerFastPath, PeerStats},
     };
 
     fn example() -> Stats {

@@ -38,7 +38,7 @@ pub async fn run(config: &Path, socket: &Path, json: bool) -> anyhow::Result<()>
 async fn without_daemon(path: &Path) -> anyhow::Result<Stats> {
     super::need_root("read counters without the daemon")?;
     let netlink = Netlink::connect()?;
-    let config::Config { desired, .. } = daemon::load(path, &netlink).await?;
+    let config::Config { desired, .. } = daemon::load(path, &netlink, None).await?;
     let name = &desired.interface;
     let link = netlink.link(name).await?.filter(crate::observed::Link::is_ours);
     let link =

@@ -79,12 +79,19 @@ impl ControlSocket {
         Ok(Self { path: path.to_owned(), listener: Some(listener) })
     }
 
-    /// Answers until dropped or aborted. Requests go to the daemon's loop one by one; a slow reader holds up nobody
-    /// but itself.
+    /// Answers until `stop` resolves, then finishes the answers that are under way. Requests go to the daemon's loop one
+    /// by one; a slow reader holds up nobody but itself.
     ///
     /// # Errors
     /// The socket broke.
-    pub fn serve(&mut self, requests: mpsc::Sender<Request>) -> impl Future<Output = io::Result<()>> + use<> {
+    pub fn serve<S>(
+        &mut self,
+        requests: mpsc::Sender<Request>,
+        stop: S,
+    ) -> impl Future<Output = io::Result<()>> + use<S>
+    where
+        S: Future<Output = ()> + Send + 'static,
+    {
         let listener = self.listener.take();
         let router = Router::new()
             .route("/status", get(status))
@@ -94,7 +101,7 @@ impl ControlSocket {
             .with_state(requests);
         async move {
             match listener {
-                Some(listener) => axum::serve(listener, router).await,
+                Some(listener) => axum::serve(listener, router).with_graceful_shutdown(stop).await,
                 None => Ok(()),
             }
         }

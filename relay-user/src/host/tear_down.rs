@@ -12,6 +12,7 @@ use crate::{
         firewall as nft,
         netlink::Netlink,
         sysctl::{Journal, Restored},
+        userspace,
     },
     report::Reloaded,
 };
@@ -26,6 +27,7 @@ pub async fn tear_down(netlink: &Netlink, interface: &InterfaceName, run_dir: &P
     let loaded = pins.exist();
     note(&mut done, "took the fast path off", datapath::remove(&pins).map(|()| loaded));
     note(&mut done, "removed the interface", remove_link(netlink, interface).await);
+    note(&mut done, "removed a dead daemon's socket", userspace::remove_leftovers(interface));
     restore_sysctls(&Journal::new(run_dir, interface), &mut done);
     note(&mut done, "closed what relay had opened in the firewall", nft::close_all(interface.as_str()).await);
     note(&mut done, "removed the nftables table `inet relay`", nft::delete_table(interface.as_str()).await);

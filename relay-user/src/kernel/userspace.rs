@@ -32,6 +32,14 @@ pub const MAX_MTU: u32 = 4096 - 32;
 /// bursts wait there while both cores encrypt.
 const UDP_BUFFER: usize = 4 << 20;
 
+/// Removes the socket that a killed process left behind; says whether there was one. A live one stays.
+///
+/// # Errors
+/// It cannot be removed.
+pub fn remove_leftovers(name: &InterfaceName) -> Result<bool, UserspaceError> {
+    socket::remove_stale(name).map_err(|cause| UserspaceError::failed("remove the socket of", name, cause))
+}
+
 /// A running userspace WireGuard. Dropping it ends it and waits until device and socket are gone.
 #[derive(Debug)]
 pub struct Userspace {

@@ -48,6 +48,17 @@ impl Drop for SocketFile {
     }
 }
 
+/// Removes the socket of this interface if nobody answers at it; says whether there was one.
+pub(super) fn remove_stale(name: &InterfaceName) -> io::Result<bool> {
+    let path = Path::new(FOLDER).join(format!("{name}.sock"));
+    match StdStream::connect(&path) {
+        Err(error) if error.raw_os_error() == Some(libc::ECONNREFUSED) => {
+            std::fs::remove_file(&path).map(|()| true)
+        }
+        _ => Ok(false),
+    }
+}
+
 impl UapiSocket {
     /// Takes the socket of this interface, removing one that a killed process left.
     pub(super) fn claim(name: &InterfaceName) -> Result<Self, UserspaceError> {
@@ -61,7 +72,7 @@ impl UapiSocket {
             Ok(_) => return Err(UserspaceError::SocketTaken { name: name.to_string(), path }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) if error.raw_os_error() == Some(libc::ECONNREFUSED) => {
-                std::fs::remove_file(&path).map_err(failed)?;
+                remove_stale(name).map_err(failed)?;
             }
             Err(error) => return Err(failed(error)),
         }
