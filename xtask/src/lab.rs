@@ -6,17 +6,18 @@ use std::{ffi::OsStr, os::unix::process::CommandExt as _, path::Path, process::C
 use anyhow::{Context as _, Result};
 
 use crate::{
-    build,
+    bpf, build,
     env::{Env, Profile},
     process::{as_root, run as run_command, say},
-    setup,
+    setup, vm,
 };
 
 /// Examples for `--help`.
 pub(crate) const EXAMPLES: &str = "Examples:
   cargo xtask lab
   cargo xtask lab --json
-  cargo xtask lab --keep";
+  cargo xtask lab --keep
+  cargo xtask lab --kernel 6.12";
 
 /// What `lab` is told.
 #[derive(clap::Args)]
@@ -27,10 +28,16 @@ pub(crate) struct Args {
     /// Print the results as data on stdout
     #[arg(long)]
     json: bool,
+    /// Run it in a guest with this kernel of Debian, which has WireGuard, under QEMU
+    #[arg(long, value_name = "LINE", conflicts_with = "keep")]
+    kernel: Option<String>,
 }
 
 /// The verb.
 pub(crate) fn run(env: &Env, args: &Args) -> Result<()> {
+    if let Some(kernel) = &args.kernel {
+        return in_guest(env, kernel, args.json);
+    }
     setup::netns()?;
     let relay = build::relay(env, Profile::Dev)?;
     let flags = [(args.keep, "--keep"), (args.json, "--json")];
@@ -38,6 +45,17 @@ pub(crate) fn run(env: &Env, args: &Args) -> Result<()> {
     say("==> the laboratory");
     // In our place, so that whoever pressed Ctrl-C gets the prompt back when all is cleaned up.
     Err(driver(env, &relay)?.args(flags).exec()).context("starting the laboratory")
+}
+
+fn in_guest(env: &Env, kernel: &str, json: bool) -> Result<()> {
+    setup::guests()?;
+    bpf::object(env)?;
+    let mut arguments = vec!["--relay", vm::RELAY];
+    arguments.extend(json.then_some("--json"));
+    let programs = vm::Programs::build(env, |_| true)?.alone("lab", &arguments)?;
+    let options = vm::Options { kernels: vec![kernel.to_owned()], show: true, ..vm::Options::default() };
+    let outcome = vm::run(env, &options, &programs)?;
+    outcome.verdict().map(drop).with_context(|| format!("the laboratory in a guest\n{outcome}"))
 }
 
 /// Tells the story with a relay that is built already.

@@ -40,6 +40,8 @@ pub(crate) enum Line {
     End(End),
     /// The kernel is in trouble; the line says how.
     Trouble(String),
+    /// A program prints this.
+    Printed(String),
     /// Everything else.
     Talk,
 }
@@ -69,6 +71,11 @@ pub(crate) fn read(line: &str) -> Line {
     }
     if let Some(end) = line.strip_prefix("relay-vm: ").and_then(read_end) {
         return Line::End(end);
+    }
+    if let Some(printed) = line.strip_prefix("| ") {
+        // After the seconds since boot and the program's name.
+        let text = printed.trim_start().splitn(3, ' ').nth(2).unwrap_or_default();
+        return Line::Printed(text.to_owned());
     }
     // The kernel's own lines begin with its clock; the same words in a test's output mean nothing.
     let of_kernel = line.starts_with('[');
@@ -134,9 +141,11 @@ mod tests {
     fn lines_mean_what_they_say_only_at_their_beginning() {
         let end = End { ok: true, passed: 2, of: 2 };
         assert_eq!(read("relay-vm: ok 2/2\r\n"), Line::End(end));
-        assert_eq!(read("| relay-vm: ok 2/2"), Line::Talk);
+        assert_eq!(read("|     1.25 p relay-vm: ok 2/2"), Line::Printed("relay-vm: ok 2/2".into()));
         assert_eq!(read("relay-vm: ok two/2"), Line::Talk);
-        assert_eq!(read("| [    1.0] Kernel panic - not syncing"), Line::Talk);
+        let printed = "[    1.0] Kernel panic - not syncing";
+        assert_eq!(read(&format!("|     1.25 p {printed}")), Line::Printed(printed.into()));
+        assert_eq!(read("|     1.25 p"), Line::Printed(String::new()));
         assert!(matches!(read("[    1.000000] Kernel panic - not syncing"), Line::Trouble(_)));
         assert!(matches!(read("[    1.000000] BUG: kernel NULL pointer dereference"), Line::Trouble(_)));
         assert_eq!(read("[   99.0] watchdog: BUG: soft lockup - CPU#0 stuck"), Line::Talk);

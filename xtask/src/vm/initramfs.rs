@@ -16,7 +16,7 @@ use super::Options;
 use super::cpio::{Entry, Tree};
 use super::files;
 use super::kernel::Kernel;
-use super::programs::Programs;
+use super::programs::{Programs, Speaks};
 use crate::env::Env;
 use crate::process::capture;
 
@@ -89,8 +89,8 @@ impl Guest<'_> {
     /// compiled to look for stands there.
     fn ours(&self) -> Result<Tree> {
         let mut tree = Tree::default();
-        let tests = self.programs.tests.iter().map(|test| &test.path);
-        for path in tests.chain(&self.programs.along) {
+        let jobs = self.programs.jobs.iter().map(|job| &job.path);
+        for path in jobs.chain(&self.programs.along) {
             self.add_stripped(&mut tree, path, path)?;
         }
         self.add_stripped(&mut tree, &self.programs.init, Path::new("/init"))?;
@@ -128,16 +128,25 @@ impl Guest<'_> {
     fn plan(&self) -> serde_json::Value {
         // libtest says what it does as JSON only to those who ask for what is unstable. One test at a time: they
         // share a kernel.
-        let mut arguments =
+        let mut libtest =
             vec!["-Zunstable-options", "--format=json", "--report-time", "--show-output", "--test-threads=1"];
-        arguments.extend(self.options.filter.as_deref());
+        libtest.extend(self.options.filter.as_deref());
         let folder = self.env.root.join("tests");
-        let programs: Vec<_> = self
-            .programs
-            .tests
-            .iter()
-            .map(|test| json!({"name": test.name, "path": test.path, "arguments": arguments, "folder": folder, "seconds": PROGRAM_SECONDS}))
-            .collect();
+        let programs = self.programs.jobs.iter().map(|job| {
+            let (speaks, arguments) = match &job.speaks {
+                Speaks::Libtest => ("libtest", json!(libtest)),
+                Speaks::Plain(arguments) => ("plain", json!(arguments)),
+            };
+            json!({
+                "name": job.name,
+                "path": job.path,
+                "speaks": speaks,
+                "arguments": arguments,
+                "folder": folder,
+                "seconds": PROGRAM_SECONDS,
+            })
+        });
+        let programs: Vec<_> = programs.collect();
         json!({
             "programs": programs,
             // A filter may leave a program nothing to do; without one that is a mistake.
@@ -148,7 +157,7 @@ impl Guest<'_> {
                 "INSTA_UPDATE": "no",
                 "INSTA_WORKSPACE_ROOT": self.env.root,
                 "PATH": "/usr/sbin:/usr/bin",
-                "RELAY_BIN": "/usr/bin/relay",
+                "RELAY_BIN": super::RELAY,
                 "RELAY_BPF_DIR": self.env.bpf,
                 "RUSTC_BOOTSTRAP": "1",
                 "RUST_BACKTRACE": "1",

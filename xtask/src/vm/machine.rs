@@ -46,14 +46,16 @@ impl Drop for Machine {
     }
 }
 
-/// Boots `image` with `initrd`, writes the console to `log`, and shows each result to `on_result`.
+/// Boots `image` with `initrd`, writes the console to `log`, shows each line that a program prints to `on_line` and
+/// each result to `on_result`.
 pub(crate) fn run(
     image: &Path,
     initrd: &Path,
     accelerator: &str,
     log: &Path,
     patience: Patience,
-    mut on_result: impl FnMut(&ProgramResult),
+    on_line: impl Fn(&str),
+    on_result: impl Fn(&ProgramResult),
 ) -> Result<Run> {
     let mut log_file = File::create(log).with_context(|| format!("making {}", log.display()))?;
     let started = Instant::now();
@@ -83,6 +85,7 @@ pub(crate) fn run(
             Line::End(end) => run.end = Some(end),
             // The first trouble is the cause of the others; what follows is still worth having in the log.
             Line::Trouble(words) => _ = run.trouble.get_or_insert(words),
+            Line::Printed(text) => on_line(&text),
             Line::Talk => {}
         }
         // After its last line a guest has nothing to do but to power off; after an oops it panics by itself.

@@ -30,6 +30,9 @@ use crate::process::{say, time};
 /// The kernels of Debian 12 and of Debian 13: the last without TCX, and one with it.
 pub(crate) const KERNELS: [&str; 2] = ["6.1", "6.12"];
 
+/// Where guests have `relay`.
+pub(crate) const RELAY: &str = "/usr/bin/relay";
+
 /// What to run, and where.
 #[derive(Debug, Clone)]
 pub(crate) struct Options {
@@ -45,6 +48,8 @@ pub(crate) struct Options {
     pub(crate) at_a_time: usize,
     /// How long one machine may take.
     pub(crate) overall: Duration,
+    /// Whether to show what programs print as they print it.
+    pub(crate) show: bool,
 }
 
 impl Default for Options {
@@ -57,6 +62,7 @@ impl Default for Options {
             accelerator: "tcg".into(),
             at_a_time: 2,
             overall: Duration::from_secs(30 * 60),
+            show: false,
         }
     }
 }
@@ -112,7 +118,12 @@ fn boot(guest: &initramfs::Guest<'_>, kernel: &Kernel, initrd: &std::path::Path)
     fs::create_dir_all(&logs).with_context(|| format!("making {}", logs.display()))?;
     let log = logs.join(format!("{}.log", kernel.line));
     let patience = Patience { overall: guest.options.overall, silence: SILENCE };
-    let show = |result: &ProgramResult| {
+    let show_line = |line: &str| {
+        if guest.options.show {
+            say(line);
+        }
+    };
+    let show_result = |result: &ProgramResult| {
         let word = if result.passed { "ok" } else { "FAILED" };
         let (ran, failed) = (result.tests.len(), result.failures.len());
         let took = time(Duration::from_secs_f64(result.seconds));
@@ -121,8 +132,16 @@ fn boot(guest: &initramfs::Guest<'_>, kernel: &Kernel, initrd: &std::path::Path)
             kernel.line, result.program
         ));
     };
-    let run = machine::run(&kernel.image, initrd, &guest.options.accelerator, &log, patience, show)?;
-    let judged = judge(guest.programs.tests.len(), &run.results, run.end);
+    let run = machine::run(
+        &kernel.image,
+        initrd,
+        &guest.options.accelerator,
+        &log,
+        patience,
+        show_line,
+        show_result,
+    )?;
+    let judged = judge(guest.programs.jobs.len(), &run.results, run.end);
     let why = run.trouble.clone().or(judged.err());
     Ok(Report::new(kernel, &run, why, log))
 }

@@ -9,13 +9,24 @@ use serde_json::Value;
 use crate::env::Env;
 use crate::process::say;
 
-/// One test program.
+/// One program to run.
 #[derive(Debug, Clone)]
-pub(crate) struct Test {
+pub(crate) struct Job {
     /// Its name in the package, as "datapath".
     pub(crate) name: String,
     /// The executable.
     pub(crate) path: PathBuf,
+    /// How it says what came of it.
+    pub(crate) speaks: Speaks,
+}
+
+/// How a program says what came of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Speaks {
+    /// By libtest's events, test by test.
+    Libtest,
+    /// By its exit code alone; its output is for people. These are its arguments.
+    Plain(Vec<String>),
 }
 
 /// All a guest needs of ours.
@@ -23,8 +34,8 @@ pub(crate) struct Test {
 pub(crate) struct Programs {
     /// PID 1.
     pub(crate) init: PathBuf,
-    /// The test programs, in the order of their names.
-    pub(crate) tests: Vec<Test>,
+    /// What PID 1 runs: the test programs, in the order of their names.
+    pub(crate) jobs: Vec<Job>,
     /// Programs that tests start: `relay` and the helpers of the tests' package.
     pub(crate) along: Vec<PathBuf>,
 }
@@ -33,7 +44,7 @@ impl Programs {
     /// Builds `relay`, the tests that are `wanted` and their helpers. The eBPF object must be there already.
     pub(crate) fn build(env: &Env, wanted: impl Fn(&str) -> bool) -> Result<Self> {
         say("==> building relay and the tests (a few minutes the first time)");
-        let mut programs = Self { init: PathBuf::new(), tests: Vec::new(), along: Vec::new() };
+        let mut programs = Self { init: PathBuf::new(), jobs: Vec::new(), along: Vec::new() };
         // Packages built in one call share what they depend on.
         let output = env
             .cargo()
@@ -45,10 +56,10 @@ impl Programs {
             .context("starting cargo")?;
         ensure!(output.status.success(), "building relay and the tests failed");
         programs.take(&String::from_utf8_lossy(&output.stdout))?;
-        programs.tests.retain(|test| wanted(&test.name));
+        programs.jobs.retain(|job| wanted(&job.name));
         ensure!(programs.init.is_file(), "cargo built no guest-init");
-        ensure!(!programs.tests.is_empty(), "cargo built no test program");
-        programs.tests.sort_by(|a, b| a.name.cmp(&b.name));
+        ensure!(!programs.jobs.is_empty(), "cargo built no test program");
+        programs.jobs.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(programs)
     }
 
@@ -62,7 +73,7 @@ impl Programs {
             let integration =
                 message["target"]["kind"].as_array().is_some_and(|kinds| kinds.contains(&"test".into()));
             match (test, integration, name.as_str()) {
-                (true, true, _) => self.tests.push(Test { name, path }),
+                (true, true, _) => self.jobs.push(Job { name, path, speaks: Speaks::Libtest }),
                 // Unit tests of the library and of the helpers run on the host.
                 (true, false, _) => {}
                 (false, _, "guest-init") => self.init = path,
@@ -72,13 +83,22 @@ impl Programs {
         Ok(())
     }
 
+    /// The helper of that name in place of the tests.
+    pub(crate) fn alone(&self, name: &str, arguments: &[&str]) -> Result<Self> {
+        let is = |path: &&PathBuf| path.file_name().is_some_and(|file| file == name);
+        let path = self.along.iter().find(is).with_context(|| format!("cargo built no {name}"))?.clone();
+        let arguments = arguments.iter().map(|word| (*word).to_owned()).collect();
+        let job = Job { name: name.to_owned(), path, speaks: Speaks::Plain(arguments) };
+        Ok(Self { jobs: vec![job], ..self.clone() })
+    }
+
     /// All, or the one test program that was asked for.
     pub(crate) fn choose(&self, program: Option<&str>) -> Result<Self> {
         let mut chosen = self.clone();
         if let Some(wanted) = program {
-            chosen.tests.retain(|test| test.name == wanted);
-            if chosen.tests.is_empty() {
-                let names: Vec<_> = self.tests.iter().map(|test| test.name.as_str()).collect();
+            chosen.jobs.retain(|job| job.name == wanted);
+            if chosen.jobs.is_empty() {
+                let names: Vec<_> = self.jobs.iter().map(|job| job.name.as_str()).collect();
                 bail!("no test program {wanted:?}; there are {}", names.join(", "));
             }
         }
@@ -99,7 +119,7 @@ mod tests {
                 r#"{{"executable":"/t/{name}","target":{{"name":"{name}","kind":["{kind}"]}},"profile":{{"test":{test}}}}}"#
             )
         };
-        let mut programs = Programs { init: PathBuf::new(), tests: Vec::new(), along: Vec::new() };
+        let mut programs = Programs { init: PathBuf::new(), jobs: Vec::new(), along: Vec::new() };
         let messages = [
             line("guest-init", "bin", false),
             line("relay", "bin", false),
@@ -110,7 +130,7 @@ mod tests {
         programs.take(&messages.join("\n")).unwrap();
         assert_eq!(programs.init, Path::new("/t/guest-init"));
         assert_eq!(programs.along, [Path::new("/t/relay")]);
-        assert_eq!(programs.tests.len(), 1);
+        assert_eq!(programs.jobs.len(), 1);
         assert!(programs.choose(Some("datapath")).is_ok());
         assert!(programs.choose(Some("no such")).is_err());
     }

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -26,8 +26,16 @@ pub(crate) struct Planned {
     environment: BTreeMap<String, String>,
     folder: PathBuf,
     patience: Duration,
-    /// Whether a program in which no test ran has failed.
-    empty_is_failure: bool,
+    speaks: Speaks,
+}
+
+/// How a program says what came of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Speaks {
+    /// By its exit code alone.
+    Plain,
+    /// By libtest's events, and whether one in which no test ran has failed.
+    Libtest { empty_is_failure: bool },
 }
 
 impl Planned {
@@ -50,9 +58,14 @@ impl Planned {
             patience: Duration::from_secs(
                 entry["seconds"].as_u64().context("the plan has a program without seconds")?,
             ),
-            empty_is_failure: plan["empty_is_failure"]
-                .as_bool()
-                .context("a plan without empty_is_failure")?,
+            speaks: match text("speaks")? {
+                "plain" => Speaks::Plain,
+                "libtest" => {
+                    let empty = plan["empty_is_failure"].as_bool();
+                    Speaks::Libtest { empty_is_failure: empty.context("a plan without empty_is_failure")? }
+                }
+                other => bail!("the plan has a program that speaks {other}"),
+            },
         })
     }
 }
@@ -114,7 +127,10 @@ pub(crate) fn run(planned: &Planned) -> Result<Done> {
         done.take(&planned.name, &line);
     }
     done.seconds = started.elapsed().as_secs_f64();
-    done.close(status, planned.empty_is_failure);
+    match planned.speaks {
+        Speaks::Plain => done.close_plain(&planned.name, status),
+        Speaks::Libtest { empty_is_failure } => done.close(status, empty_is_failure),
+    }
     for failure in &done.failures {
         tell(&planned.name, &format!("failure: {failure}"));
     }
@@ -164,6 +180,16 @@ impl Done {
                 Ok(fact) => self.facts.push(fact),
                 Err(why) => self.failures.push(format!("{test}: a fact that is no JSON ({why}): {fact}")),
             }
+        }
+    }
+
+    /// The last check of a program that says it by its exit code.
+    fn close_plain(&mut self, name: &str, status: Option<WaitStatus>) {
+        match status {
+            Some(WaitStatus::Exited(_, 0)) => self.tests.push(name.to_owned()),
+            Some(other) => self.failures.push(format!("the program ended with {other:?}")),
+            // That it did not end in time is said already.
+            None => {}
         }
     }
 
