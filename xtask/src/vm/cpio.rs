@@ -46,6 +46,11 @@ impl Tree {
         self.0.contains_key(path)
     }
 
+    /// Whether some entry is a copy of this file of the host.
+    pub(crate) fn copies(&self, file: &Path) -> bool {
+        self.0.values().any(|entry| matches!(entry, Entry::Copy(from) if from == file))
+    }
+
     /// Writes the tree as one archive, padded so that another may follow.
     pub(crate) fn write(&self, out: &mut impl Write) -> Result<()> {
         // Parents sort before their children, and the kernel wants them in this order.

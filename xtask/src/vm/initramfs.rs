@@ -103,6 +103,7 @@ impl Guest<'_> {
             add_data(&mut tree, folder)?;
         }
         tree.put("/etc/relay-vm/plan.json", Entry::Text(self.plan().to_string()));
+        self.forget_stripped(&tree)?;
         Ok(tree)
     }
 
@@ -121,6 +122,19 @@ impl Guest<'_> {
             files::add(tree, &library)?;
         }
         tree.put(at, Entry::Copy(stripped));
+        Ok(())
+    }
+
+    /// Removes stripped copies that are not in `tree`: each build of a test has a name of its own.
+    fn forget_stripped(&self, tree: &Tree) -> Result<()> {
+        let folder = self.cache.join("stripped");
+        let act = || format!("tidying {}", folder.display());
+        for entry in fs::read_dir(&folder).with_context(act)? {
+            let path = entry.with_context(act)?.path();
+            if !tree.copies(&path) {
+                fs::remove_file(&path).with_context(act)?;
+            }
+        }
         Ok(())
     }
 

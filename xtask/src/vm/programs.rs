@@ -1,6 +1,6 @@
 //! The programs a guest runs: built by cargo, found by what cargo says of them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -55,7 +55,7 @@ impl Programs {
             .output()
             .context("starting cargo")?;
         ensure!(output.status.success(), "building relay and the tests failed");
-        programs.take(&String::from_utf8_lossy(&output.stdout))?;
+        programs.take(&String::from_utf8_lossy(&output.stdout), &env.root.join("tests"))?;
         programs.jobs.retain(|job| wanted(&job.name));
         ensure!(programs.init.is_file(), "cargo built no guest-init");
         ensure!(!programs.jobs.is_empty(), "cargo built no test program");
@@ -63,18 +63,18 @@ impl Programs {
         Ok(programs)
     }
 
-    /// Sorts the executables that cargo names into what they are for.
-    fn take(&mut self, messages: &str) -> Result<()> {
+    /// Sorts the executables that cargo names into what they are for. `package` is the folder of relay-tests.
+    fn take(&mut self, messages: &str, package: &Path) -> Result<()> {
         for line in messages.lines().filter(|line| line.starts_with('{')) {
             let message: Value = serde_json::from_str(line).context("reading what cargo says")?;
             let Some(path) = message["executable"].as_str().map(PathBuf::from) else { continue };
             let name = message["target"]["name"].as_str().context("cargo names no target")?.to_owned();
             let test = message["profile"]["test"].as_bool().unwrap_or(false);
-            let integration =
-                message["target"]["kind"].as_array().is_some_and(|kinds| kinds.contains(&"test".into()));
-            match (test, integration, name.as_str()) {
+            let source = message["target"]["src_path"].as_str().unwrap_or_default();
+            let ours = Path::new(source).starts_with(package.join("tests"));
+            match (test, ours, name.as_str()) {
                 (true, true, _) => self.jobs.push(Job { name, path, speaks: Speaks::Libtest }),
-                // Unit tests of the library and of the helpers run on the host.
+                // What other packages test needs no other kernel.
                 (true, false, _) => {}
                 (false, _, "guest-init") => self.init = path,
                 (false, ..) => self.along.push(path),
@@ -108,26 +108,24 @@ impl Programs {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
 
     #[test]
     fn executables_are_sorted_by_what_they_are_for() {
-        let line = |name: &str, kind: &str, test: bool| {
+        let line = |name: &str, source: &str, test: bool| {
             format!(
-                r#"{{"executable":"/t/{name}","target":{{"name":"{name}","kind":["{kind}"]}},"profile":{{"test":{test}}}}}"#
+                r#"{{"executable":"/t/{name}","target":{{"name":"{name}","src_path":"{source}"}},"profile":{{"test":{test}}}}}"#
             )
         };
         let mut programs = Programs { init: PathBuf::new(), jobs: Vec::new(), along: Vec::new() };
         let messages = [
-            line("guest-init", "bin", false),
-            line("relay", "bin", false),
-            line("datapath", "test", true),
-            line("relay_tests", "lib", true),
+            line("guest-init", "/w/tests/src/bin/guest-init/main.rs", false),
+            line("relay", "/w/relay-user/src/main.rs", false),
+            line("datapath", "/w/tests/tests/datapath.rs", true),
+            line("cli", "/w/relay-user/tests/cli/main.rs", true),
             r#"{"executable":null,"target":{"name":"x","kind":["lib"]}}"#.to_owned(),
         ];
-        programs.take(&messages.join("\n")).unwrap();
+        programs.take(&messages.join("\n"), Path::new("/w/tests")).unwrap();
         assert_eq!(programs.init, Path::new("/t/guest-init"));
         assert_eq!(programs.along, [Path::new("/t/relay")]);
         assert_eq!(programs.jobs.len(), 1);
