@@ -14,7 +14,7 @@ use serde_json::json;
 
 /// Instructions verified: kernel line, program, how many. Taken from the table that `cargo xtask test vm` prints; to be
 /// written anew when a change of the program is meant to cost what it costs.
-const KNOWN: [(&str, &str, u32); 2] = [("6.1", "tunnel", 0), ("6.12", "tunnel", 0)];
+const KNOWN: [(&str, &str, u32); 2] = [("6.1", "tunnel", 1601), ("6.12", "tunnel", 1583)];
 
 /// A change by this factor, up or down, asks for a new number in [`KNOWN`].
 const FACTOR: u32 = 2;
