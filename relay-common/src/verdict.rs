@@ -29,7 +29,8 @@ verdicts! {
     Off = 1, "off";
     /// Neither IPv4 nor IPv6.
     NotIp = 2, "not_ip";
-    /// Version, header length or total length that do not fit (RFC 1812 5.2.2, RFC 8200 3).
+    /// Version, header length or total length that do not fit (RFC 1812 5.2.2, RFC 8200 3), or a TCP or fragment header
+    /// that is cut off.
     Malformed = 3, "malformed";
     /// IPv4 header checksum wrong (RFC 1812 5.2.2: silently discarded, by the stack).
     Checksum = 4, "checksum";
@@ -39,7 +40,8 @@ verdicts! {
     TtlExpired = 6, "ttl_expired";
     /// Larger than the tunnel's MTU (RFC 1191 4, RFC 8201).
     TooBig = 7, "too_big";
-    /// TCP SYN whose MSS option does not stand where a constant offset finds it.
+    /// TCP SYN that only the stack's rule can clamp: its MSS option does not stand first, it is a fragment, it carries FIN
+    /// or RST as well, or the tunnel's MTU is none that TCP over IP can use.
     Mss = 8, "mss";
     /// Source or destination that is never forwarded: multicast, loopback, link-local, class E, 0/8, `::`
     /// (RFC 1812 5.3.7, RFC 4291 2.5).
@@ -48,7 +50,7 @@ verdicts! {
     Local = 10, "local";
     /// Destination in no peer's prefixes (or of a peer without an endpoint).
     UnknownDestination = 11, "unknown_destination";
-    /// Source in no peer's prefixes.
+    /// Source in no peer's prefixes, the hub's own addresses included.
     UnknownSource = 12, "unknown_source";
     /// Source and destination belong to the same peer.
     SamePeer = 13, "same_peer";
