@@ -1,6 +1,9 @@
 //! What needs no device: pieces and merging.
 
-use super::*;
+use super::{
+    super::{PREFIXES_PER_MESSAGE, WireGuardError},
+    *,
+};
 
 fn prefixes(count: u8) -> Vec<IpNet> {
     (0..count).flat_map(|a| [0, 128].map(|b| format!("10.{a}.{b}.0/24").parse().expect("prefix"))).collect()
