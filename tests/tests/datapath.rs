@@ -199,7 +199,7 @@ fn dropping_it_leaves_it_attached() {
 #[test]
 fn replacing_it_loses_no_packet() {
     on_each_hook(|hook| {
-        const TIMES: usize = 20;
+        const TIMES: usize = 8;
         let mut tunnel = tunnel()?;
         let interface = interface(&tunnel)?;
         drop(start(&interface, hook)?);

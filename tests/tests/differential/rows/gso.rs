@@ -1,13 +1,40 @@
 //! Merged packets, as WireGuard's receive offload hands them up: one header for many segments.
 
+use aya::util::KernelVersion;
 use relay_tests::{
-    packet::{Ip, Tcp, flag},
+    packet::{Ip, Tcp, checksum, flag},
     tun::VnetHeader,
 };
 
 use super::*;
 
 pub(super) fn rows() -> Vec<Row> {
+    // TUN takes merged UDP since 6.2 (commit 860b7f27b8f7); the kernels before have no way to bring it in here.
+    let udp_too = KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(6, 2, 0));
+    if udp_too { [tcp(), udp()].concat() } else { tcp() }
+}
+
+/// As with `ethtool -K wg0 rx-udp-gro-forwarding on`.
+fn udp() -> Vec<Row> {
+    let (segment4, segment6) = (MTU - 28, MTU - 48);
+    vec![
+        fast("gso v4 udp segments as long as the MTU", udp_merged(&v4(|_| {}), segment4)),
+        stack(
+            "gso v4 udp segments one byte too long",
+            Verdict::TooBig,
+            udp_merged(&v4(|_| {}), segment4 + 1),
+        ),
+        stack("gso v4 udp ttl 1", Verdict::TtlExpired, udp_merged(&v4(|ip| ip.ttl = 1), segment4)),
+        fast("gso v6 udp segments as long as the MTU", udp_merged(&v6(|_| {}), segment6)),
+        stack(
+            "gso v6 udp segments one byte too long",
+            Verdict::TooBig,
+            udp_merged(&v6(|_| {}), segment6 + 1),
+        ),
+    ]
+}
+
+fn tcp() -> Vec<Row> {
     let segment4 = MTU - 40;
     let segment6 = MTU - 60;
     vec![
@@ -59,4 +86,29 @@ fn merged<I: Ip>(gso_type: u8, ip: &I, segment: u16, payload: usize) -> Sent {
         checksum_offset: 16,
     };
     Sent { header, bytes: ip.carry(&Transport::Tcp(tcp)) }
+}
+
+/// Ten datagrams and a bit, under one header.
+fn udp_merged<I: Ip>(ip: &I, segment: u16) -> Sent {
+    /// VIRTIO_NET_HDR_GSO_UDP_L4, include/uapi/linux/virtio_net.h.
+    const UDP_L4: u8 = 5;
+    let headers = I::HEADER as u16;
+    let header = VnetHeader {
+        flags: VnetHeader::NEEDS_CHECKSUM,
+        gso_type: UDP_L4,
+        header_length: headers + 8,
+        gso_size: segment,
+        checksum_start: headers,
+        checksum_offset: 6,
+    };
+    let mut bytes = ip.carry(&super::udp(10 * usize::from(segment) + 99));
+    let end = I::HEADER + 8;
+    // A device expects the pseudo header's part of the sum there: the whole sum less that over the datagram.
+    let whole = u16::from_be_bytes([bytes[end - 2], bytes[end - 1]]);
+    bytes[end - 2..end].fill(0);
+    let covered = checksum(&bytes[I::HEADER..]);
+    let partial = u32::from(!whole) + u32::from(covered);
+    let partial = (partial & 0xffff) + (partial >> 16);
+    bytes[end - 2..end].copy_from_slice(&(partial as u16).to_be_bytes());
+    Sent { header, bytes }
 }
