@@ -18,7 +18,7 @@ use aya::programs::{SchedClassifier, TcAttachType};
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
 use relay_common::{LAYOUT, Route, Verdict, checksum, global};
 use relay_tests::{
-    namespace::{in_namespaces, output, run},
+    namespace::{in_namespaces, output, run, sysctl},
     tun::{Kind, Tun},
 };
 use relay_user::{
@@ -221,6 +221,30 @@ fn replacing_it_loses_no_packet() {
             ensure!(programs()? == 1, "{} programs", programs()?);
             Ok(())
         })
+    });
+}
+
+#[test]
+fn switching_it_loses_no_packet() {
+    on_each_hook(|hook| {
+        const TIMES: u64 = 500;
+        let mut tunnel = tunnel()?;
+        for scope in ["all", "wg0"] {
+            sysctl(&format!("ipv4/conf/{scope}/send_redirects"), "0")?;
+            sysctl(&format!("ipv4/conf/{scope}/rp_filter"), "0")?;
+        }
+        run("ip address add 10.9.0.1/24 dev wg0")?;
+        run("ip route add 192.168.40.0/24 dev wg0")?;
+        sysctl("ipv4/ip_forward", "1")?;
+        let mut maps = start(&interface(&tunnel)?, hook)?.maps;
+        for number in 0..TIMES {
+            maps.apply(&[MapChange::Enable(number % 2 == 0)])?;
+            pass(&mut tunnel, number)?;
+        }
+        let counters = maps.counters()?;
+        let (fast, off) = (counters.verdict(Verdict::Redirected), counters.verdict(Verdict::Off));
+        ensure!((fast, off) == (TIMES / 2, TIMES / 2), "{counters:?}");
+        Ok(())
     });
 }
 

@@ -188,7 +188,7 @@ fn rows_with_all_of_relays_table() {
 fn random_packets() {
     let start = Instant::now();
     let seed = random::seed();
-    println!("seed {seed} (RELAY_SEED repeats it)");
+    println!("seed {seed} (RELAY_SEED sets it)");
     let cases: Vec<Vec<Sent>> = random::packets(seed, 3000).into_iter().map(|packet| vec![packet]).collect();
     let [alone, on] = compare(Firewall::Clamp, true, &cases);
     let mut hit = BTreeSet::new();

@@ -9,12 +9,10 @@ use relay_tests::{
 
 use crate::hub::{MTU, Sent};
 
-/// `RELAY_SEED`, or one drawn from the clock.
+/// `RELAY_SEED`, or the one that everybody has: a test says the same on every run, and who searches gives other seeds.
 pub(crate) fn seed() -> u64 {
-    std::env::var("RELAY_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| {
-        let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        clock.expect("after 1970").as_nanos() as u64 & 0xffff_ffff
-    })
+    const SEED: u64 = 1812;
+    std::env::var("RELAY_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(SEED)
 }
 
 /// So many packets.
