@@ -87,6 +87,12 @@ impl Change {
                 | Self::ReplaceTable
         )
     }
+
+    /// Whether it opens a way into the tunnel, so that without the guard it must not be made.
+    #[must_use]
+    pub fn opens_a_way(&self) -> bool {
+        matches!(self, Self::SetUp | Self::AddAddress(_) | Self::SetSysctl(..) | Self::AddRoute(_))
+    }
 }
 
 /// The steps from `observed` to `desired`.
@@ -94,8 +100,9 @@ impl Change {
 pub fn plan(desired: &Desired, backend: Backend, observed: &Observed, fast_path: &FastPath) -> Vec<Change> {
     let mut changes = Vec::new();
     let publications = datapath(desired, observed, fast_path, &mut changes);
-    interface(desired, backend, observed, &mut changes);
     guard(desired, observed, &mut changes);
+    interface(desired, backend, observed, &mut changes);
+    forwarding(desired, observed, &mut changes);
     routes(desired, observed, &mut changes);
     changes.extend(publications);
     changes
@@ -210,13 +217,17 @@ fn holds(peer: &Peer, live: &DevicePeer) -> bool {
         && (peer.endpoint.is_none() || live.endpoint.is_some())
 }
 
-/// The table that keeps strangers out stands before forwarding is switched on.
+/// The table that keeps strangers out stands before there is a tunnel to keep them out of: on many hosts something
+/// else has switched forwarding on long before.
 fn guard(desired: &Desired, observed: &Observed, changes: &mut Vec<Change>) {
     if observed.table.as_ref()
         != Some(&table::desired(desired.interface.as_str(), &desired.firewall.allow_from))
     {
         changes.push(Change::ReplaceTable);
     }
+}
+
+fn forwarding(desired: &Desired, observed: &Observed, changes: &mut Vec<Change>) {
     for (sysctl, value) in sysctls(desired, observed) {
         // A sysctl that this kernel lacks (IPv6 switched off at boot) is not missed.
         if observed.sysctls.get(&sysctl).is_some_and(|now| *now != value) {
@@ -243,9 +254,10 @@ pub fn sysctls(desired: &Desired, observed: &Observed) -> Vec<(Sysctl, String)> 
     if families().any(|prefix| matches!(prefix, IpNet::V6(_))) {
         // Forwarding makes the kernel ignore router advertisements unless accept_ra is 2
         // (Documentation/networking/ip-sysctl.rst); a VPS that has its IPv6 default route from one would lose it.
-        for interface in &observed.router_advertised {
-            wanted.push((Sysctl::AcceptRa(interface.clone()), "2".to_owned()));
-        }
+        // At 0 the kernel ignores them anyway, and systemd-networkd or NetworkManager listens in its place.
+        let listens = |sysctl: &Sysctl| observed.sysctls.get(sysctl).is_some_and(|value| value == "1");
+        let accept_ra = observed.router_advertised.iter().cloned().map(Sysctl::AcceptRa);
+        wanted.extend(accept_ra.filter(listens).map(|sysctl| (sysctl, "2".to_owned())));
         wanted.push((Sysctl::Ipv6Forward, "1".to_owned()));
     }
     wanted

@@ -54,8 +54,8 @@ impl Host {
         let fast_path = fast_path::decide(desired, &observed, self.load_failure.as_deref());
         let mut guarded = true;
         for change in plan(desired, self.backend, &observed, &fast_path) {
-            // Without its guard, forwarding would open the home to the hub's neighbours.
-            if !guarded && matches!(change, Change::SetSysctl(..)) {
+            // Without its guard, the home would lie open to the hub's neighbours.
+            if !guarded && change.opens_a_way() {
                 continue;
             }
             if change == Change::LoadFastPath && self.load_failure.is_some() {

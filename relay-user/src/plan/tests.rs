@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::*;
 use crate::{
-    desired::{BackendChoice, Firewall},
+    desired::{BackendChoice, Firewall, InterfaceName},
     firewall::analysis::TunnelForwarding,
     kernel::datapath::Hook,
     key::PrivateKey,
@@ -267,14 +267,32 @@ fn kept_by_the_firewall_means_switched_off_and_still_loaded() {
 }
 
 #[test]
-fn the_guard_stands_before_forwarding_is_on() {
-    let steps = todo(
-        &desired(),
-        &Observed { sysctls: [(Sysctl::Ipv4Forward, "0".into())].into(), ..Observed::default() },
-    );
-    let guard = steps.iter().position(|step| *step == Change::ReplaceTable);
-    let forward = steps.iter().position(|step| matches!(step, Change::SetSysctl(..)));
-    assert!(guard.is_some() && guard < forward, "{:?}", words(&steps));
+fn the_guard_stands_before_any_way_into_the_tunnel() {
+    for forwarding in ["0", "1"] {
+        let observed =
+            Observed { sysctls: [(Sysctl::Ipv4Forward, forwarding.into())].into(), ..Observed::default() };
+        let steps = todo(&desired(), &observed);
+        let guard = steps.iter().position(|step| *step == Change::ReplaceTable);
+        let way = steps.iter().position(Change::opens_a_way);
+        assert!(guard.is_some() && way.is_some() && guard < way, "{:?}", words(&steps));
+    }
+}
+
+#[test]
+fn router_advertisements_are_kept_and_not_switched_on() {
+    for (accept_ra, expected) in [
+        ("0", &["set net.ipv6.conf.all.forwarding = 1"][..]),
+        ("1", &["set net.ipv6.conf.eth0.accept_ra = 2", "set net.ipv6.conf.all.forwarding = 1"]),
+        ("2", &["set net.ipv6.conf.all.forwarding = 1"]),
+    ] {
+        let desired = desired();
+        let mut observed = settled(&desired);
+        let eth0 = "eth0".parse::<InterfaceName>().unwrap();
+        observed.sysctls.insert(Sysctl::Ipv6Forward, "0".into());
+        observed.sysctls.insert(Sysctl::AcceptRa(eth0.clone()), accept_ra.into());
+        observed.router_advertised.insert(eth0);
+        assert_eq!(words(&todo(&desired, &observed)), expected, "accept_ra = {accept_ra}");
+    }
 }
 
 #[test]
