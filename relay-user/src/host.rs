@@ -38,6 +38,9 @@ pub use self::{
 /// A route from a router advertisement (include/uapi/linux/rtnetlink.h).
 const RTPROT_RA: u8 = 9;
 
+/// A route to somewhere, as opposed to one that refuses (include/uapi/linux/rtnetlink.h).
+const RTN_UNICAST: u8 = 1;
+
 /// The handles through which one hub is kept.
 pub struct Host {
     interface: InterfaceName,
@@ -128,14 +131,11 @@ impl Host {
         Ok(observed)
     }
 
-    /// Interfaces with an IPv6 default route that a router advertised.
+    /// Interfaces with an IPv6 default route that a router advertised, and, while forwarding is off, those that may
+    /// yet get one: relay may be up before the first advertisement of this boot has come.
     async fn router_advertised(&self, observed: &Observed) -> Result<BTreeSet<InterfaceName>, HostError> {
-        let advertised = |route: &&KernelRoute| {
-            route.protocol == RTPROT_RA
-                && matches!(route.destination, IpNet::V6(net) if net.prefix_len() == 0)
-        };
-        let indexes: BTreeSet<u32> =
-            observed.routes.iter().filter(advertised).filter_map(|route| route.interface).collect();
+        let forwarding = sysctl::read(&Sysctl::Ipv6Forward).is_some_and(|value| value != "0");
+        let indexes = listeners(&observed.routes, forwarding);
         if indexes.is_empty() {
             return Ok(BTreeSet::new());
         }
@@ -232,6 +232,15 @@ impl Host {
     }
 }
 
+fn listeners(routes: &[KernelRoute], forwarding: bool) -> BTreeSet<u32> {
+    routes
+        .iter()
+        .filter(|route| route.destination.prefix_len() == 0 && route.kind == RTN_UNICAST)
+        .filter(|route| !forwarding || (route.destination.addr().is_ipv6() && route.protocol == RTPROT_RA))
+        .filter_map(|route| route.interface)
+        .collect()
+}
+
 fn sysctls(router_advertised: &BTreeSet<InterfaceName>) -> BTreeMap<Sysctl, String> {
     let accept_ra = router_advertised.iter().cloned().map(Sysctl::AcceptRa);
     [Sysctl::Ipv4Forward, Sysctl::Ipv6Forward]
@@ -258,5 +267,33 @@ fn choose(choice: BackendChoice, link: Option<&Link>) -> Result<(Backend, String
             Ok(()) => Ok((Backend::Kernel, "this kernel has WireGuard".into())),
             Err(reason) => Ok((Backend::Userspace, reason.to_string())),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_listens_to_routers() {
+        const STATIC: u8 = 4;
+        let route = |destination: &str, interface, protocol| KernelRoute {
+            destination: destination.parse().expect("prefix"),
+            interface: Some(interface),
+            gateway: None,
+            protocol,
+            metric: 0,
+            kind: 1,
+            table: 254,
+        };
+        let routes = [
+            route("0.0.0.0/0", 2, STATIC),
+            route("::/0", 3, RTPROT_RA),
+            route("2001:db8::/64", 4, RTPROT_RA),
+            route("10.0.0.0/8", 5, STATIC),
+            KernelRoute { kind: 7, ..route("::/0", 1, STATIC) },
+        ];
+        assert_eq!(listeners(&routes, true), [3].into());
+        assert_eq!(listeners(&routes, false), [2, 3].into(), "the uplink may hear its router yet");
     }
 }

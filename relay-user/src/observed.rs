@@ -129,7 +129,7 @@ pub struct Observed {
     pub addresses: BTreeSet<IpNet>,
     /// The routes of the main and local tables, every interface's.
     pub routes: Vec<KernelRoute>,
-    /// Other interfaces with an IPv6 default route from a router advertisement.
+    /// Other interfaces with an IPv6 default route from a router advertisement, or that may yet get one.
     pub router_advertised: BTreeSet<InterfaceName>,
     /// The sysctls that matter; one that this kernel lacks is absent.
     pub sysctls: BTreeMap<Sysctl, String>,
