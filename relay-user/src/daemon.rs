@@ -51,17 +51,14 @@ const LAST_ANSWERS: Duration = Duration::from_secs(2);
 pub struct Options {
     /// relay.toml.
     pub config: PathBuf,
-    /// The control socket; its folder holds the run-time state too.
+    /// The control socket.
     pub socket: PathBuf,
     /// Take everything down at the end.
     pub down_on_exit: bool,
 }
 
-/// Where run-time state stands: the folder of the control socket.
-#[must_use]
-pub fn run_dir(socket: &Path) -> &Path {
-    socket.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
+/// Where locks and journals stand, whatever the socket: of one interface there must be one lock only.
+pub const RUN_DIR: &str = "/run/relay";
 
 /// Runs until `shutdown` resolves, or until somebody asks for `down`. `hangup` asks for a reload.
 ///
@@ -75,7 +72,7 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let netlink = Netlink::connect()?;
     let config = load(&options.config, &netlink, None).await?;
-    let run_dir = run_dir(&options.socket);
+    let run_dir = Path::new(RUN_DIR);
     let _lock = Lock::acquire(run_dir, &config.desired.interface)?;
     let mut socket = ControlSocket::bind(&options.socket)?;
     let host = Host::open(&config.desired, netlink.clone(), run_dir).await?;
@@ -287,8 +284,7 @@ impl Daemon {
 
     async fn take_down(&mut self) -> Reloaded {
         self.host.stop_userspace().await;
-        let done =
-            tear_down(&self.netlink, &self.config.desired.interface, run_dir(&self.options.socket)).await;
+        let done = tear_down(&self.netlink, &self.config.desired.interface, Path::new(RUN_DIR)).await;
         for change in &done.changes {
             tracing::info!("{}: {change}", self.config.desired.interface);
         }

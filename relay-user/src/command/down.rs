@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::{
-    config::{DEFAULT_INTERFACE, Written},
+    config::{DEFAULT_INTERFACE, DEFAULT_PATH, Written},
     control::client::{self, ControlError},
     daemon,
     desired::InterfaceName,
@@ -17,9 +17,13 @@ use crate::{
 /// # Errors
 /// Something could not be taken down.
 pub async fn run(config: &Path, socket: &Path) -> anyhow::Result<()> {
-    let done = match client::down(socket).await {
-        Err(ControlError::NotRunning(_)) => without_daemon(config, socket).await?,
-        answer => answer?,
+    let done = if answers_for_another(config, socket).await {
+        without_daemon(config, None).await?
+    } else {
+        match client::down(socket).await {
+            Err(ControlError::NotRunning(_)) => without_daemon(config, Some(socket)).await?,
+            answer => answer?,
+        }
     };
     for change in &done.changes {
         eprintln!("{change}");
@@ -33,12 +37,19 @@ pub async fn run(config: &Path, socket: &Path) -> anyhow::Result<()> {
     }
 }
 
-async fn without_daemon(config: &Path, socket: &Path) -> anyhow::Result<Reloaded> {
+/// Whoever names a configuration does not mean the daemon of another; who names none means the daemon of this socket.
+async fn answers_for_another(config: &Path, socket: &Path) -> bool {
+    config != Path::new(DEFAULT_PATH) && super::follows_another(config, socket).await.is_some()
+}
+
+async fn without_daemon(config: &Path, dead_socket: Option<&Path>) -> anyhow::Result<Reloaded> {
     super::need_root("take interfaces down")?;
-    let run_dir = daemon::run_dir(socket);
+    let run_dir = Path::new(daemon::RUN_DIR);
     let interface = interface(config)?;
     let _lock = Lock::acquire(run_dir, &interface)?;
-    let _ = std::fs::remove_file(socket);
+    if let Some(socket) = dead_socket {
+        let _ = std::fs::remove_file(socket);
+    }
     Ok(host::tear_down(&Netlink::connect()?, &interface, run_dir).await)
 }
 

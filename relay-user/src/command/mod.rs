@@ -9,10 +9,14 @@ pub mod status;
 mod surroundings;
 pub mod up;
 
-use std::io::Write as _;
+use std::{
+    io::Write as _,
+    path::{Path, PathBuf},
+};
 
 use crate::{
     config::{Config, ConfigErrors},
+    control::client,
     failure::Failure,
 };
 
@@ -23,6 +27,13 @@ use crate::{
 fn need_root(what: &str) -> anyhow::Result<()> {
     anyhow::ensure!(nix::unistd::geteuid().is_root(), "only root may {what}; run this with sudo");
     Ok(())
+}
+
+/// The configuration that the daemon at `socket` follows, if one answers and it is another than `config`.
+async fn follows_another(config: &Path, socket: &Path) -> Option<PathBuf> {
+    let followed = PathBuf::from(client::status(socket).await.ok()?.config);
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    (real(&followed) != real(config)).then_some(followed)
 }
 
 /// Says on stderr what is allowed and yet unwise.

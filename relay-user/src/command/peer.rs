@@ -157,7 +157,7 @@ fn unknown_endpoint(path: &Path) -> Failure {
 /// Saves `new` and makes the daemon follow; if it does not, the file says `old` again.
 async fn apply(editing: &Editing, old: &str, new: &str, socket: &Path) -> Result<()> {
     editing.save(new)?;
-    if let Err(error) = notify_daemon(socket).await {
+    if let Err(error) = notify_daemon(editing.path(), socket).await {
         editing.save(old).context("the change is in the file, and cannot be taken back")?;
         return Err(anyhow::Error::new(error).context("the change was taken back"));
     }
@@ -165,7 +165,16 @@ async fn apply(editing: &Editing, old: &str, new: &str, socket: &Path) -> Result
 }
 
 /// Makes the daemon apply the file, and waits until it has; without a daemon there is nobody to wait for.
-async fn notify_daemon(socket: &Path) -> Result<(), ControlError> {
+async fn notify_daemon(config: &Path, socket: &Path) -> Result<(), ControlError> {
+    if let Some(other) = super::follows_another(config, socket).await {
+        eprintln!(
+            "the relay on {} follows {}, so it was not told; `--socket PATH` names the one that follows {}",
+            socket.display(),
+            other.display(),
+            config.display()
+        );
+        return Ok(());
+    }
     match client::reload(socket).await {
         Ok(reloaded) => {
             for problem in &reloaded.problems {

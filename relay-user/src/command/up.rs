@@ -34,5 +34,7 @@ pub async fn run(config: PathBuf, socket: PathBuf, down_on_exit: bool) -> anyhow
             _ = terminate.recv() => {}
         }
     };
+    // As other commands, started elsewhere, can find it.
+    let config = std::path::absolute(config).context("find the current folder")?;
     daemon::run(Options { config, socket, down_on_exit }, hangups, shutdown).await
 }

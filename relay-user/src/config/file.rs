@@ -62,6 +62,12 @@ impl Editing {
         Ok(Self { path, folder })
     }
 
+    /// The file itself, no link.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// What the file says under the lock.
     ///
     /// # Errors

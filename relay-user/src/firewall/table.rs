@@ -13,7 +13,7 @@
 use std::collections::BTreeSet;
 
 use super::ruleset::{Family, Hook, Ruleset, Source};
-use crate::desired::AllowFrom;
+use crate::desired::{AllowFrom, InterfaceName};
 
 /// The table's name.
 pub const NAME: &str = "relay";
@@ -132,6 +132,15 @@ pub fn is_last(ruleset: &Ruleset, interface: &str) -> bool {
     ruleset
         .table(Source::Nft, Family::Inet, NAME)
         .is_some_and(|table| table.chains.keys().all(|chain| names.contains(chain)))
+}
+
+/// The interfaces whose guard stands.
+#[must_use]
+pub fn interfaces(ruleset: &Ruleset) -> Vec<InterfaceName> {
+    let table = ruleset.table(Source::Nft, Family::Inet, NAME);
+    let guards =
+        table.iter().flat_map(|table| table.chains.keys()).filter_map(|chain| chain.strip_prefix("guard-"));
+    guards.filter_map(|name| name.replace("/e", "=").replace("/p", "+").parse().ok()).collect()
 }
 
 /// The script for `nft -f -` that puts the chains in place of whatever stood there under their names, in one

@@ -11,7 +11,7 @@ use crate::{
         datapath::{self, Pins},
         firewall as nft,
         netlink::Netlink,
-        sysctl::{Journal, Restored},
+        sysctl::{Journal, Restored, Sysctl},
         userspace,
     },
     report::Reloaded,
@@ -28,7 +28,11 @@ pub async fn tear_down(netlink: &Netlink, interface: &InterfaceName, run_dir: &P
     note(&mut done, "took the fast path off", datapath::remove(&pins).map(|()| loaded));
     note(&mut done, "removed the interface", remove_link(netlink, interface).await);
     note(&mut done, "removed a dead daemon's socket", userspace::remove_leftovers(interface));
-    restore_sysctls(&Journal::new(run_dir, interface), &mut done);
+    let journal = Journal::new(run_dir, interface);
+    match nft::other_relays(interface).await.unwrap_or_default().first() {
+        Some(other) => hand_over(&journal, other, run_dir, &mut done),
+        None => restore_sysctls(&journal, &mut done),
+    }
     note(&mut done, "closed what relay had opened in the firewall", nft::close_all(interface.as_str()).await);
     note(&mut done, "removed the nftables table `inet relay`", nft::delete_table(interface.as_str()).await);
     done
@@ -38,6 +42,17 @@ fn note<E: std::error::Error + 'static>(done: &mut Reloaded, what: &str, result:
     match result {
         Ok(true) => done.changes.push(what.to_owned()),
         Ok(false) => {}
+        Err(error) => done.problems.push(chain(&error)),
+    }
+}
+
+/// Forwarding is what two relays share: the last one switches it off.
+fn hand_over(journal: &Journal, to: &InterfaceName, run_dir: &Path, done: &mut Reloaded) {
+    match journal.hand_over(&Journal::new(run_dir, to)) {
+        Ok(sysctls) => {
+            let left = |sysctl: &Sysctl| format!("left {} to the relay of {to}", sysctl.name());
+            done.changes.extend(sysctls.iter().map(left));
+        }
         Err(error) => done.problems.push(chain(&error)),
     }
 }

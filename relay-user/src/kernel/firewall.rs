@@ -20,6 +20,7 @@ use crate::firewall::{
     table::{self, Table},
     ufw,
 };
+use crate::name::InterfaceName;
 
 /// Everything that hangs on the kernel's hooks.
 ///
@@ -113,6 +114,17 @@ pub async fn delete_table(interface: &str) -> Result<bool, FirewallError> {
     }
     script("remove the nftables table `inet relay`", &table::removal_script(interface, last)).await?;
     Ok(true)
+}
+
+/// The other interfaces for which our table stands: the other relays of this host.
+///
+/// # Errors
+///
+/// nft is missing or refuses.
+pub async fn other_relays(interface: &InterfaceName) -> Result<Vec<InterfaceName>, FirewallError> {
+    let mut interfaces = table::interfaces(&nft().await?);
+    interfaces.retain(|other| other != interface);
+    Ok(interfaces)
 }
 
 /// Makes an opening. One that is left to the admin ([`Opening::by_hand`]) is left alone.

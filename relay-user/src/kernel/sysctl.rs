@@ -204,6 +204,25 @@ impl Journal {
         Ok(told)
     }
 
+    /// Leaves everything as it is and makes it the other journal's to put back: another relay on this host goes on, and
+    /// needs what this one has set. What the other has set itself stays as it is there.
+    ///
+    /// # Errors
+    /// A journal cannot be read or written.
+    pub fn hand_over(&self, to: &Self) -> Result<Vec<Sysctl>, SysctlError> {
+        let (mine, mut theirs) = (self.entries()?, to.entries()?);
+        let handed: Vec<Entry> =
+            mine.into_iter().filter(|mine| theirs.iter().all(|their| their.sysctl != mine.sysctl)).collect();
+        let sysctls = handed.iter().map(|entry| entry.sysctl.clone()).collect();
+        if !handed.is_empty() {
+            // First, since they were set first.
+            theirs.splice(0..0, handed);
+            to.save(&theirs)?;
+        }
+        self.remove()?;
+        Ok(sysctls)
+    }
+
     fn entries(&self) -> Result<Vec<Entry>, SysctlError> {
         match fs::read(&self.path) {
             Ok(bytes) => {

@@ -8,6 +8,7 @@ mod firewall;
 mod leaves_nothing;
 mod refuses;
 mod secrets;
+mod two;
 mod without;
 
 use std::time::Duration;

@@ -124,3 +124,21 @@ fn a_journal_that_is_ahead_does_no_harm_and_a_broken_one_is_told() {
         Ok(())
     });
 }
+
+#[test]
+fn what_is_handed_over_the_other_one_puts_back() {
+    isolated(async || {
+        let other = Journal::new(Path::new(RUN), &name("wg1"));
+        forward("0")?;
+        journal().set(&Sysctl::Ipv4Forward, "1")?;
+        other.set(&Sysctl::Ipv4Forward, "1")?;
+        other.set(&Sysctl::Ipv6Forward, "1")?;
+        assert_eq!(journal().hand_over(&other)?, [Sysctl::Ipv4Forward]);
+        assert!(!Path::new(FILE).exists());
+        assert_eq!(space::sysctl("net/ipv4/ip_forward")?, "1");
+        assert_eq!(other.restore()?.len(), 2);
+        assert_eq!(space::sysctl("net/ipv4/ip_forward")?, "0");
+        assert_eq!(space::sysctl("net/ipv6/conf/all/forwarding")?, "0");
+        Ok(())
+    });
+}
