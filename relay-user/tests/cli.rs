@@ -253,7 +253,8 @@ fn a_configuration_that_cannot_be_printed_is_taken_back() {
     assert_eq!(terminal.text(), before);
 }
 
-/// Answers one request on the control socket, as a daemon would.
+/// Answers on the control socket until it is told to do something, as a daemon would that keeps its configuration's
+/// name for itself.
 fn daemon_answers(terminal: &Terminal, status: &str, body: &str) -> std::thread::JoinHandle<String> {
     let path = terminal.folder.path().join("relay.sock");
     let _ = std::fs::remove_file(&path);
@@ -263,11 +264,20 @@ fn daemon_answers(terminal: &Terminal, status: &str, body: &str) -> std::thread:
         body.len()
     );
     std::thread::spawn(move || {
-        let (mut stream, _) = listener.accept().expect("a command");
-        let mut request = [0; 4096];
-        let length = stream.read(&mut request).expect("request");
-        stream.write_all(answer.as_bytes()).expect("answer");
-        String::from_utf8_lossy(&request[..length]).lines().next().unwrap_or_default().to_owned()
+        loop {
+            let (mut stream, _) = listener.accept().expect("a command");
+            let mut request = [0; 4096];
+            let length = stream.read(&mut request).expect("request");
+            let request = String::from_utf8_lossy(&request[..length]);
+            let line = request.lines().next().unwrap_or_default();
+            if line.starts_with("GET ") {
+                let none = b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n";
+                stream.write_all(none).expect("answer");
+                continue;
+            }
+            stream.write_all(answer.as_bytes()).expect("answer");
+            return line.to_owned();
+        }
     })
 }
 
