@@ -163,7 +163,9 @@ impl Host {
         let one = |sysctl| observed.sysctls.get(&sysctl).is_some_and(|value: &String| value == "1");
         let facts = analysis::HostFacts {
             foreign_tc_programs: match &observed.link {
-                Some(link) => datapath::foreign_programs(link.index, &self.pins).unwrap_or_default(),
+                // What cannot be listed may be anything, so the fast path must not take the hook for free.
+                Some(link) => datapath::foreign_programs(link.index, &self.pins)
+                    .unwrap_or_else(|error| vec![format!("unknown TC programs ({error})")]),
                 None => Vec::new(),
             },
             ip_rules: self.netlink.rules().await?,
