@@ -1,0 +1,106 @@
+//! Maps: what they hold, and what becomes of those that an earlier relay left.
+
+use std::fs;
+
+use relay_common::LAYOUT;
+
+use super::*;
+
+#[test]
+fn an_old_layout_goes_when_the_new_one_runs() {
+    on_each_hook(|hook| {
+        let mut tunnel = tunnel()?;
+        drop(start(&interface(&tunnel)?, hook)?);
+        let old = pins().folder().join((LAYOUT - 1).to_string());
+        fs::rename(pins().maps(), &old)?;
+
+        let mut prepared = Datapath::prepare(EMBEDDED, interface(&tunnel)?, pins(), hook)?;
+        pass(&mut tunnel, 1).context("by the old program, before the new maps are filled")?;
+        prepared.maps.apply(&peers())?;
+        pass(&mut tunnel, 2).context("by the old program")?;
+        ensure!(redirected(&prepared.maps)? == 0, "the new maps were used before commit");
+        ensure!(old.exists());
+        let datapath = prepared.commit()?;
+        ensure!(!old.exists(), "the old maps are still pinned");
+        pass(&mut tunnel, 3).context("by the new program")?;
+        ensure!(redirected(&datapath.maps)? == 1);
+        Ok(())
+    });
+}
+
+#[test]
+fn maps_of_another_shape_are_made_anew() {
+    on_each_hook(|hook| {
+        let mut tunnel = tunnel()?;
+        drop(start(&interface(&tunnel)?, hook)?);
+        // A map of the same name and another size, as a build leaves that forgot to raise its number.
+        let path = pins().maps().join("HOSTS4");
+        fs::remove_file(&path)?;
+        run(&format!(
+            "bpftool map create {} type hash key 4 value 8 entries 16 name HOSTS4",
+            path.display()
+        ))?;
+
+        let mut prepared = Datapath::prepare(EMBEDDED, interface(&tunnel)?, pins(), hook)?;
+        pass(&mut tunnel, 1).context("by the old program")?;
+        prepared.maps.apply(&peers())?;
+        drop(prepared.commit()?);
+        pass(&mut tunnel, 2).context("by the new program")
+    });
+}
+
+#[test]
+fn a_full_map_is_counted_and_no_failure() {
+    in_namespaces(|| {
+        const SURPLUS: usize = 3;
+        let mut tunnel = tunnel()?;
+        let mut datapath = start(&interface(&tunnel)?, Hook::of_this_kernel())?;
+        let held = datapath.maps.read()?;
+        let hosts = relay_common::MAX_HOSTS as usize - held.hosts.len() + SURPLUS;
+        let lans = relay_common::MAX_LANS as usize - held.lans.len() + SURPLUS;
+        let host = |number: usize| IpAddr::from((0x0b00_0000 + number as u32).to_be_bytes());
+        let lan = |number: usize| {
+            let [a, b, c, d] = (0x0c00_0000 + (number as u32) * 4).to_be_bytes();
+            ipnet::IpNet::new(IpAddr::from([a, b, c, d]), 30).expect("30 bits")
+        };
+        let many: Vec<_> = (0..hosts)
+            .map(|number| MapChange::SetHost(host(number), Route::peer(1)))
+            .chain((0..lans).map(|number| MapChange::SetLan(lan(number), Route::peer(1))))
+            .collect();
+        let overflow = datapath.maps.apply(&many)?;
+        ensure!(overflow == 2 * SURPLUS, "{overflow} found no room");
+        let state = datapath.maps.read()?;
+        ensure!(state.hosts.len() == relay_common::MAX_HOSTS as usize, "{} hosts", state.hosts.len());
+        ensure!(state.lans.len() == relay_common::MAX_LANS as usize, "{} lans", state.lans.len());
+        pass(&mut tunnel, 1)
+    });
+}
+
+#[test]
+fn maps_hold_what_was_put_there() {
+    in_namespaces(|| {
+        let mut tunnel = tunnel()?;
+        let mut maps = start(&interface(&tunnel)?, Hook::of_this_kernel())?.maps;
+        let (v6, lan6) = ("fd52:1a9::2".parse()?, "fd40::/56".parse()?);
+        maps.apply(&[MapChange::SetHost(v6, Route::peer(1)), MapChange::SetLan(lan6, Route::STACK)])?;
+        let state = PinnedMaps::open(&pins())?.read()?;
+        ensure!(state.enabled);
+        ensure!(state.slots == [(PHONE, 0), (HOME, 1)].into(), "{state:?}");
+        ensure!(state.hosts.len() == 4 && state.hosts[&v6] == Route::peer(1), "{state:?}");
+        ensure!(state.lans.len() == 2 && state.lans[&lan6] == Route::STACK, "{state:?}");
+
+        pass(&mut tunnel, 1)?;
+        let newcomer = PublicKey::new([3; 32]);
+        let gone = MapChange::RemoveHost("10.9.0.3".parse()?);
+        maps.apply(&[gone.clone(), gone, MapChange::FreeSlot(PHONE), MapChange::FreeSlot(PHONE)])?;
+        maps.apply(&[MapChange::RemoveLan(lan6), MapChange::RemoveLan(lan6)])?;
+        maps.apply(&[MapChange::AssignSlot(newcomer, 0), MapChange::Enable(false)])?;
+        let counters = maps.counters()?;
+        ensure!(counters.peers[&newcomer] == relay_common::PeerCounters::default(), "{counters:?}");
+        ensure!(counters.peers[&HOME].sent.packets == 1, "{counters:?}");
+        tunnel.send(&packet(2))?;
+        let after = maps.counters()?;
+        ensure!(after.verdict(Verdict::Off) == 1 && after.verdict(Verdict::Redirected) == 1, "{after:?}");
+        Ok(())
+    });
+}

@@ -1,0 +1,70 @@
+//! What it leaves behind (nothing), and what it leaves alone.
+
+use std::{fs, path::Path};
+
+use super::*;
+
+#[test]
+fn removing_it_leaves_nothing() {
+    on_each_hook(|hook| {
+        let device = tunnel()?;
+        datapath::remove(&pins()).context("where nothing is")?;
+        drop(start(&interface(&device)?, hook)?);
+        ensure!(Path::new(PIN_ROOT).exists());
+        datapath::remove(&pins())?;
+        ensure!(!Path::new(PIN_ROOT).exists(), "{PIN_ROOT} is still there");
+        ensure!(programs()? == 0, "{} programs", programs()?);
+        ensure!(!output("tc qdisc show dev wg0")?.contains("clsact"), "the qdisc is still there");
+        datapath::remove(&pins()).context("a second time")?;
+        let closed = PinnedMaps::open(&pins()).err();
+        ensure!(matches!(closed, Some(DatapathError::NotLoaded { .. })), "{closed:?}");
+
+        drop(start(&interface(&device)?, hook)?);
+        drop(device);
+        datapath::remove(&pins()).context("after the device is gone")?;
+        ensure!(!Path::new(PIN_ROOT).exists(), "{PIN_ROOT} is still there");
+        Ok(())
+    });
+}
+
+#[test]
+fn another_interfaces_pins_are_left_alone() {
+    on_each_hook(|hook| {
+        let (device, other) = (tunnel()?, Tun::new("wg1", Kind::Tun, 1420)?);
+        drop(start(&interface(&device)?, hook)?);
+        let others = Pins::new(other.name().parse()?);
+        let prepared = Datapath::prepare(EMBEDDED, interface(&other)?, others.clone(), hook)?;
+        let datapath = prepared.commit()?;
+        datapath::remove(&pins())?;
+        ensure!(others.maps().exists());
+        ensure!(datapath.attached()? == Some(hook));
+        datapath::remove(&others).map_err(Into::into)
+    });
+}
+
+#[test]
+fn other_programs_are_listed() {
+    on_each_hook(|hook| {
+        let tunnel = tunnel()?;
+        drop(start(&interface(&tunnel)?, hook)?);
+        ensure!(datapath::foreign_programs(tunnel.index(), &pins())?.is_empty());
+        run("tc qdisc replace dev wg0 clsact")?;
+        let object = tempfile::NamedTempFile::new()?;
+        fs::write(object.path(), EMBEDDED)?;
+        run(&format!("bpftool prog load {} /sys/fs/bpf/foreign type classifier", object.path().display()))?;
+        run("tc filter add dev wg0 ingress pref 7 bpf direct-action object-pinned /sys/fs/bpf/foreign")?;
+        let foreign = datapath::foreign_programs(tunnel.index(), &pins())?;
+        ensure!(foreign.len() == 1 && foreign[0].contains("priority 7"), "{foreign:?}");
+        if hook == Hook::Tcx {
+            let loader = Loader::start(hook, "unpinned", None)?;
+            let foreign = datapath::foreign_programs(tunnel.index(), &pins())?;
+            ensure!(foreign.len() == 2 && foreign[0].contains("TCX program"), "{foreign:?}");
+            loader.kill()?;
+        }
+        drop(start(&interface(&tunnel)?, hook)?);
+        datapath::remove(&pins())?;
+        let left = output("tc filter show dev wg0 ingress")?;
+        ensure!(left.contains("pref 7 "), "the other program's filter went too: {left}");
+        Ok(())
+    });
+}
