@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use crate::{
     bpf, build,
     env::{Env, Profile},
-    process::{as_root, run as run_command, say},
+    process::{as_root, root_is_possible, run as run_command, say},
     setup, vm,
 };
 
@@ -38,6 +38,7 @@ pub(crate) fn run(env: &Env, args: &Args) -> Result<()> {
     if let Some(kernel) = &args.kernel {
         return in_guest(env, kernel, args.json);
     }
+    root_is_possible("the laboratory")?;
     setup::netns()?;
     let relay = build::relay(env, Profile::Dev)?;
     let flags = [(args.keep, "--keep"), (args.json, "--json")];

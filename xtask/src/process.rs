@@ -95,6 +95,14 @@ pub(crate) fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
 }
 
+/// Says early that what comes will need root, where nobody can become it.
+pub(crate) fn root_is_possible(what: &str) -> Result<()> {
+    if !is_root() && find_program("sudo").is_none() {
+        bail!("{what} needs root, and there is no sudo: run the same `cargo xtask` command as root");
+    }
+    Ok(())
+}
+
 /// A command as root: itself when we are root, else through sudo. `sets` are the environment it gets on top: sudo
 /// drops ours.
 pub(crate) fn as_root(program: &Path, sets: &[(&str, &OsStr)]) -> Result<Command> {
@@ -103,12 +111,8 @@ pub(crate) fn as_root(program: &Path, sets: &[(&str, &OsStr)]) -> Result<Command
         command.envs(sets.iter().copied());
         return Ok(command);
     }
-    let Some(sudo) = find_program("sudo") else {
-        bail!(
-            "{} needs root, and there is no sudo: run the same `cargo xtask` command as root",
-            program.display()
-        );
-    };
+    root_is_possible(&program.display().to_string())?;
+    let sudo = find_program("sudo").context("sudo is gone")?;
     let mut command = Command::new(sudo);
     if !sets.is_empty() {
         command.arg("env");

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use crate::{
     build,
     env::{Env, Profile},
-    process::{as_root, run as run_command, say},
+    process::{as_root, root_is_possible, run as run_command, say},
     setup,
 };
 
@@ -42,6 +42,7 @@ pub(crate) struct Args {
 
 /// Builds relay, makes a configuration when there is none, and becomes `relay up`.
 pub(crate) fn run(env: &Env, args: &Args) -> Result<()> {
+    root_is_possible("relay up")?;
     setup::running()?;
     let relay = build::relay(env, Profile::Release)?;
     let (given, up) = split_config(&args.up);

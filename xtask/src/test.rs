@@ -14,7 +14,7 @@ use crate::{
     bpf, build,
     env::{Env, Profile},
     lab,
-    process::{as_root, find_program, is_root, run as run_command, say, time},
+    process::{as_root, root_is_possible, run as run_command, say, time},
     setup, vm,
 };
 
@@ -119,8 +119,8 @@ fn table(rows: &[Row], overall: Duration) -> String {
 }
 
 fn run_height(env: &Env, args: &Args, height: Height) -> Result<String> {
-    if height.needs_root() && !is_root() && find_program("sudo").is_none() {
-        bail!("{} needs root, and there is no sudo: run `cargo xtask test` as root", height.name());
+    if height.needs_root() {
+        root_is_possible(height.name())?;
     }
     match height {
         Height::Unit => unit(env),
