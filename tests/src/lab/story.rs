@@ -109,7 +109,11 @@ fn in_the_world(
     let mut relay = outcome.step("relay init on the VPS", || {
         Relay::init(&world.vps, binary).map(|relay| (relay, "a configuration, and nothing started yet"))
     })?;
-    let told = with_relay(outcome, world, &mut relay);
+    let bulk = noise(1, BULK);
+    let _nas = Server::start(&world.nas, [("/", PAGE.to_vec()), ("/bulk", bulk.clone())])?;
+    let _home = Server::start(&world.home, [("/", PAGE.to_vec())])?;
+    let _phone = Server::start(&world.phone, [("/photo", noise(2, 4 << 20))])?;
+    let told = with_relay(outcome, world, &mut relay, &bulk);
     if told.is_err() {
         eprintln!("\nwhat relay up said:\n{}", relay.log());
     }
@@ -119,7 +123,7 @@ fn in_the_world(
     told.and(down)
 }
 
-fn with_relay(outcome: &mut Outcome, world: &World, relay: &mut Relay<'_>) -> Result<()> {
+fn with_relay(outcome: &mut Outcome, world: &World, relay: &mut Relay<'_>, bulk: &[u8]) -> Result<()> {
     outcome.step("relay up on the VPS", || {
         relay.up()?;
         let stats = relay.stats()?;
@@ -128,11 +132,6 @@ fn with_relay(outcome: &mut Outcome, world: &World, relay: &mut Relay<'_>) -> Re
                 .map(|value| value.as_str().unwrap_or("unknown"));
         Ok(((), format!("{backend} WireGuard, fast path {state}: {reason}")))
     })?;
-    let bulk = noise(1, BULK);
-    let _nas = Server::start(&world.nas, [("/", PAGE.to_vec()), ("/bulk", bulk.clone())])?;
-    let _home = Server::start(&world.home, [("/", PAGE.to_vec())])?;
-    let _phone = Server::start(&world.phone, [("/photo", noise(2, 4 << 20))])?;
-
     outcome.step("nobody reaches the home from the internet", || {
         let url = format!("http://{HOME_PUBLIC}/");
         ensure!(
@@ -161,7 +160,7 @@ fn with_relay(outcome: &mut Outcome, world: &World, relay: &mut Relay<'_>) -> Re
             Ok((connect_phone(world, relay)?, "up"))
         })?;
     fetches(outcome, world, &home_config)?;
-    fast_path(outcome, world, relay, &bulk)?;
+    fast_path(outcome, world, relay, bulk)?;
     both_ways(outcome, world, &home_config, &phone_config)?;
     outcome
         .step("the counters", || {

@@ -40,6 +40,7 @@ pub(super) const NETNS: &[Package] = &[
     package("util-linux", "nsenter", "enters namespaces with bpffs in sight"),
     package("wireguard-tools", "wg-quick", "runs the configurations that relay prints"),
     package("wireguard-go", "wireguard-go", "a WireGuard that is not ours, for hosts whose kernel has none"),
+    package("bpftool", "bpftool", "looks at pins and programs from outside relay"),
     package("conntrack", "conntrack", "reads and flushes what the laboratory's NATs remember"),
     package("curl", "curl", "the phone's browser"),
 ];
