@@ -8,7 +8,7 @@ use std::{
     ffi::OsStr,
     fs,
     io::{BufRead as _, BufReader, Write as _},
-    os::unix::fs::MetadataExt as _,
+    os::unix::{fs::MetadataExt as _, process::CommandExt as _},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{
@@ -85,12 +85,12 @@ impl Netns {
         PathBuf::from(format!("/proc/{}/ns/mnt", self.holder.id()))
     }
 
-    /// A command that will run here.
+    /// A command that will run here. Ctrl-C in a terminal does not reach it: who cleans up still needs the machine.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new("nsenter");
         command.arg(format!("--net={}", self.path().display()));
         command.arg(format!("--mount={}", self.mounts().display()));
-        command.arg("--").arg(program);
+        command.arg("--").arg(program).process_group(0);
         command
     }
 
@@ -204,6 +204,7 @@ fn hold(name: &str) -> Result<Child> {
         .args(["--", "unshare", "--mount", "--propagation", "private", "--", "sh", "-c", HOLD])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
+        .process_group(0)
         .spawn()
         .context("starting nsenter")?;
     let mut line = String::new();
