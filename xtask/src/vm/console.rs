@@ -1,10 +1,11 @@
 //! What a guest says on its console, and what of it is believed. No I/O here.
 //!
-//! PID 1 of the guest (tests/src/bin/guest-init.rs) writes lines of three kinds:
+//! PID 1 of the guest (tests/src/bin/guest-init.rs) writes lines of four kinds:
 //!
 //! - `relay-vm: result {…}` — one program has ended, as JSON;
 //! - `relay-vm: ok 5/5` or `relay-vm: failed 4/5` — the end: how many programs passed, of how many;
-//! - anything else it prints starts with `| `, so that no test can say the first two.
+//! - what programs print, after `| `, so that no test can say the first two;
+//! - signs of life, after `|~ `.
 //!
 //! Only the end line is believed, and only if the results above it say the same; a kernel that prints an oops, or
 //! a machine that goes away without an end line, has failed whatever stood there before.

@@ -2,7 +2,7 @@
 //! what came of each, and powers off.
 //!
 //! What it prints is the whole protocol, read by xtask/src/vm/console.rs: `relay-vm: result {…}` for each program and
-//! `relay-vm: ok 3/3` or `relay-vm: failed 2/3` at the end. Every other line starts with `| `, also those of
+//! `relay-vm: ok 3/3` or `relay-vm: failed 2/3` at the end. Every other line starts with `|`, also those of
 //! programs, so none of them can say these. If anything here fails, PID 1 ends, the kernel panics and the run has
 //! failed.
 

@@ -86,6 +86,10 @@ pub(crate) struct Done {
     suite: Option<(u64, u64, u64)>,
 }
 
+/// How often the console hears that the guest lives, so that its silence means the kernel's: a test may print nothing
+/// for minutes.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(30);
+
 /// Runs a program to its end or to the end of its time, and kills whatever it started.
 pub(crate) fn run(planned: &Planned) -> Result<Done> {
     let started = Instant::now();
@@ -107,7 +111,13 @@ pub(crate) fn run(planned: &Planned) -> Result<Done> {
 
     let mut done = Done::default();
     let mut status = None;
+    let mut said = Instant::now();
     while status.is_none() {
+        if said.elapsed() > SIGN_OF_LIFE {
+            said = Instant::now();
+            let test = done.running.as_deref().unwrap_or_default();
+            println!("|~ {} s in {} {test}", started.elapsed().as_secs(), planned.name);
+        }
         if started.elapsed() > planned.patience {
             show_processes(&planned.name);
             done.failures.push(format!("not done after {} s", planned.patience.as_secs()));
