@@ -1,6 +1,6 @@
 //! What a guest says on its console, and what of it is believed. No I/O here.
 //!
-//! PID 1 of the guest (tests/src/bin/guest-init.rs) writes lines of four kinds:
+//! PID 1 of the guest (tests/src/bin/guest-init) writes lines of four kinds:
 //!
 //! - `relay-vm: result {…}` — one program has ended, as JSON;
 //! - `relay-vm: ok 5/5` or `relay-vm: failed 4/5` — the end: how many programs passed, of how many;

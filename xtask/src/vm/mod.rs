@@ -1,7 +1,7 @@
 //! Tests in a guest: Debian's kernels, which have what the host's may lack, under QEMU.
 //!
 //! [`run`] fetches the kernels, packs an initramfs, boots one machine a kernel and believes only the last line of
-//! its PID 1 (tests/src/bin/guest-init.rs). Everything it makes is below target/vm: `kernels` (fetched packages),
+//! its PID 1 (tests/src/bin/guest-init). Everything it makes is below target/vm: `kernels` (fetched packages),
 //! `cache` (parts of the initramfs), `run` (the initramfs as booted) and `logs` (the consoles).
 
 mod console;
