@@ -29,8 +29,8 @@ verdicts! {
     Off = 1, "off";
     /// Neither IPv4 nor IPv6.
     NotIp = 2, "not_ip";
-    /// Version, header length or total length that do not fit (RFC 1812 5.2.2, RFC 8200 3), or a TCP or fragment header
-    /// that is cut off.
+    /// Version, header length or total length that do not fit (RFC 1812 5.2.2, RFC 8200 3), or a TCP header that is
+    /// cut off.
     Malformed = 3, "malformed";
     /// IPv4 header checksum wrong (RFC 1812 5.2.2: silently discarded, by the stack).
     Checksum = 4, "checksum";
@@ -40,8 +40,8 @@ verdicts! {
     TtlExpired = 6, "ttl_expired";
     /// Larger than the tunnel's MTU (RFC 1191 4, RFC 8201).
     TooBig = 7, "too_big";
-    /// TCP SYN that only the stack's rule can clamp: its MSS option does not stand first, it is a fragment, it carries FIN
-    /// or RST as well, or the tunnel's MTU is none that TCP over IP can use.
+    /// TCP SYN that only the stack's rule can clamp: its MSS option does not stand first, it carries FIN or RST
+    /// as well, or the tunnel's MTU is none that TCP over IP can use.
     Mss = 8, "mss";
     /// Source or destination that is never forwarded: multicast, loopback, link-local, class E, 0/8, `::`
     /// (RFC 1812 5.3.7, RFC 4291 2.5).
@@ -56,6 +56,9 @@ verdicts! {
     SamePeer = 13, "same_peer";
     /// Something a helper or a map refused that should not be refused.
     Internal = 14, "internal";
+    /// A fragment. All of a packet's must go one way, and some of them the stack's: a hub that tracks connections puts
+    /// them together first (RFC 1812 5.2.6, RFC 8200 4.5).
+    Fragment = 15, "fragment";
 }
 
 #[cfg(test)]

@@ -22,20 +22,20 @@ const _: () = assert!(CHECKSUM == TTL + 1);
 /// The two headers that every TCP segment has, which its MSS leaves room for.
 const IP_AND_TCP: u32 = (Ipv4Hdr::LEN + mss::TCP_LEN) as u32;
 
-/// More fragments follow, or this is not the first one.
-const FRAGMENT_OFFSET: u16 = 0x1fff;
-const MORE_FRAGMENTS: u16 = 0x2000;
+/// Not the first fragment, or more of them follow.
+const IS_FRAGMENT: u16 = u16::from_be_bytes([0x3f, 0xff]);
 
 #[inline(always)]
 pub(crate) fn forward(packet: &mut Packet) -> Result<Way, Verdict> {
     let header: Words = packet.words(0)?;
     check(&header, packet.len())?;
     let way = Way::v4(packet.in_place(SOURCE * 2)?, packet.in_place(DESTINATION * 2)?)?;
+    if u16::from_be(header[FRAGMENT]) & IS_FRAGMENT != 0 && !mutant::FRAGMENTS_FORWARDED {
+        return Err(Verdict::Fragment);
+    }
     let mtu = packet.fitting_mtu()?;
-    let clamp = transport(&header, packet, mtu)?;
-
-    if let Some(clamp) = clamp {
-        clamp.apply(packet)?;
+    if is_tcp(&header) {
+        mss::clamp::<{ Ipv4Hdr::LEN }>(packet, mtu, IP_AND_TCP)?;
     }
     decrement_ttl(&header, packet)?;
     Ok(way)
@@ -79,20 +79,11 @@ fn is_martian(first_word: u16) -> bool {
     matches!(first_word.to_ne_bytes(), [0 | 127 | 224.., _] | [169, 254])
 }
 
-/// What TCP asks for. Fragments are forwarded by their IP header alone, as the rest of their flow is; but the stack's
-/// rule clamps a SYN also in a first fragment.
 #[inline(always)]
-fn transport(header: &Words, packet: &mut Packet, mtu: u32) -> Result<Option<mss::Clamp>, Verdict> {
+fn is_tcp(header: &Words) -> bool {
     const TCP: u8 = IpProto::Tcp as u8;
     let [_, protocol] = header[TTL].to_ne_bytes();
-    let fragment = u16::from_be(header[FRAGMENT]);
-    if protocol != TCP || fragment & FRAGMENT_OFFSET != 0 {
-        return Ok(None);
-    }
-    if fragment & MORE_FRAGMENTS != 0 {
-        return mss::refuse_syn::<{ Ipv4Hdr::LEN }>(packet);
-    }
-    mss::inspect::<{ Ipv4Hdr::LEN }>(packet, mtu, IP_AND_TCP)
+    protocol == TCP
 }
 
 /// TTL − 1, and the checksum with it (RFC 1812 5.3.1, 4.2.2.5).

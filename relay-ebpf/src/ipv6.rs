@@ -22,10 +22,7 @@ const IP_AND_TCP: u32 = (Ipv6Hdr::LEN + mss::TCP_LEN) as u32;
 /// What stands behind a header, as far as the fast path must tell it apart.
 enum Next {
     Tcp,
-    Fragment,
-    /// Hop-by-hop options, which a router must look at, and headers behind which a SYN can hide.
-    Extension,
-    /// Everything that ends the chain: UDP, ICMPv6, and ESP, which nobody on the way can read.
+    /// Everything else that ends the chain: UDP, ICMPv6, and ESP, which nobody on the way can read.
     Other,
 }
 
@@ -34,11 +31,10 @@ pub(crate) fn forward(packet: &mut Packet) -> Result<Way, Verdict> {
     let header: Words = packet.words(0)?;
     check(&header, packet.len())?;
     let way = Way::v6(packet.in_place(SOURCE * 2)?, packet.in_place(DESTINATION * 2)?)?;
+    let next = next(&header)?;
     let mtu = packet.fitting_mtu()?;
-    let clamp = transport(&header, packet, mtu)?;
-
-    if let Some(clamp) = clamp {
-        clamp.apply(packet)?;
+    if let Next::Tcp = next {
+        mss::clamp::<{ Ipv6Hdr::LEN }>(packet, mtu, IP_AND_TCP)?;
     }
     decrement_hop_limit(&header, packet)?;
     Ok(way)
@@ -70,8 +66,8 @@ fn check(header: &Words, len: u32) -> Result<(), Verdict> {
     Ok(())
 }
 
-/// Whether the address that starts at this word is never forwarded: multicast (ff00::/8), link-local (fe80::/10), and all that begins with 80
-/// zero bits: `::`, `::1`, IPv4-compatible addresses (RFC 4291 2.5.5.1, deprecated) and IPv4-mapped ones, whose use
+/// Whether the address that starts at this word is never forwarded: multicast (ff00::/8), link-local (fe80::/10), and
+/// all that begins with 80 zero bits: `::`, `::1`, IPv4-compatible addresses (RFC 4291 2.5.5.1, deprecated) and IPv4-mapped ones, whose use
 /// on the wire the kernel refuses (`ip6_rcv_core`, draft-itojun-v6ops-v4mapped-harmful).
 #[inline(always)]
 fn is_martian(header: &Words, at: usize) -> bool {
@@ -81,8 +77,9 @@ fn is_martian(header: &Words, at: usize) -> bool {
         || header[at] | header[at + 1] | header[at + 2] | header[at + 3] | header[at + 4] == 0
 }
 
+/// Refuses hop-by-hop options, which a router must look at, fragments, and all headers behind which a SYN can hide.
 #[inline(always)]
-fn next(value: u8) -> Next {
+fn next(header: &Words) -> Result<Next, Verdict> {
     const TCP: u8 = IpProto::Tcp as u8;
     const FRAGMENT: u8 = IpProto::Ipv6Frag as u8;
     const HOP_BY_HOP: u8 = IpProto::HopOpt as u8;
@@ -92,40 +89,15 @@ fn next(value: u8) -> Next {
     const MOBILITY: u8 = IpProto::MobilityHeader as u8;
     const HOST_IDENTITY: u8 = IpProto::Hip as u8;
     const SHIM6: u8 = IpProto::Shim6 as u8;
-    match value {
-        TCP => Next::Tcp,
-        FRAGMENT => Next::Fragment,
-        HOP_BY_HOP if mutant::HOP_BY_HOP_FORWARDED => Next::Other,
-        HOP_BY_HOP | ROUTING | AUTHENTICATION | DESTINATION_OPTIONS => Next::Extension,
-        MOBILITY | HOST_IDENTITY | SHIM6 => Next::Extension,
-        _ => Next::Other,
-    }
-}
-
-/// What TCP asks for.
-#[inline(always)]
-fn transport(header: &Words, packet: &mut Packet, mtu: u32) -> Result<Option<mss::Clamp>, Verdict> {
     let [value, _] = header[NEXT_HEADER].to_ne_bytes();
-    match next(value) {
-        Next::Tcp => mss::inspect::<{ Ipv6Hdr::LEN }>(packet, mtu, IP_AND_TCP),
-        Next::Fragment => fragment(packet),
-        Next::Extension => Err(Verdict::Options),
-        Next::Other => Ok(None),
-    }
-}
-
-/// A fragment is forwarded by its IP header alone, as the rest of its flow is, where no SYN can hide in it: the
-/// stack's rule clamps one also in a first fragment.
-#[inline(always)]
-fn fragment(packet: &mut Packet) -> Result<Option<mss::Clamp>, Verdict> {
-    /// In the second word of the fragment header (RFC 8200 4.5), in units that do not matter here.
-    const OFFSET: u16 = 0xfff8;
-    let [next_reserved, offset, _, _] = packet.words(Ipv6Hdr::LEN)?;
-    let [value, _] = next_reserved.to_ne_bytes();
-    match next(value) {
-        Next::Tcp if u16::from_be(offset) & OFFSET == 0 => Err(Verdict::Options),
-        Next::Tcp | Next::Other => Ok(None),
-        Next::Fragment | Next::Extension => Err(Verdict::Options),
+    match value {
+        TCP => Ok(Next::Tcp),
+        FRAGMENT if !mutant::FRAGMENTS_FORWARDED => Err(Verdict::Fragment),
+        HOP_BY_HOP if mutant::HOP_BY_HOP_FORWARDED => Ok(Next::Other),
+        ROUTING if mutant::ROUTING_HEADER_FORWARDED => Ok(Next::Other),
+        HOP_BY_HOP | ROUTING | AUTHENTICATION | DESTINATION_OPTIONS => Err(Verdict::Options),
+        MOBILITY | HOST_IDENTITY | SHIM6 => Err(Verdict::Options),
+        _ => Ok(Next::Other),
     }
 }
 

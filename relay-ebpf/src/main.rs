@@ -57,7 +57,8 @@ fn tunnel(context: TcContext) -> i32 {
             | Verdict::UnknownDestination
             | Verdict::UnknownSource
             | Verdict::SamePeer
-            | Verdict::Internal => (verdict, mutant::pass(TC_ACT_UNSPEC)),
+            | Verdict::Internal
+            | Verdict::Fragment => (verdict, mutant::pass(TC_ACT_UNSPEC)),
         },
     };
     maps::count_verdict(verdict, packet.segments());

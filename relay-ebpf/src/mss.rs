@@ -25,21 +25,25 @@ const RST: u8 = 0x04;
 const KIND_LENGTH: u16 = u16::from_ne_bytes([2, 4]);
 
 /// An MSS to be lowered. Words as they stand in the packet.
-pub(crate) struct Clamp {
+struct Clamp {
     /// Byte offset of the TCP header.
     tcp: usize,
     old: u16,
     new: u16,
 }
 
-/// What to do about the MSS of the unfragmented TCP segment that starts at byte `TCP`, on a path of `mtu` bytes of
-/// which `headers` are no payload. Nothing, for all but SYNs.
+/// Lowers the MSS of the unfragmented TCP segment that starts at byte `TCP`, on a path of `mtu` bytes of which `headers`
+/// are no payload. Does nothing to all but SYNs.
 #[inline(always)]
-pub(crate) fn inspect<const TCP: usize>(
-    packet: &mut Packet,
-    mtu: u32,
-    headers: u32,
-) -> Result<Option<Clamp>, Verdict> {
+pub(crate) fn clamp<const TCP: usize>(packet: &mut Packet, mtu: u32, headers: u32) -> Result<(), Verdict> {
+    match inspect::<TCP>(packet, mtu, headers)? {
+        Some(clamp) => clamp.apply(packet),
+        None => Ok(()),
+    }
+}
+
+#[inline(always)]
+fn inspect<const TCP: usize>(packet: &mut Packet, mtu: u32, headers: u32) -> Result<Option<Clamp>, Verdict> {
     let [data_offset, flags] = offset_and_flags::<TCP>(packet)?;
     if flags & SYN == 0 {
         return Ok(None);
@@ -66,13 +70,6 @@ pub(crate) fn inspect<const TCP: usize>(
     Ok(Some(Clamp { tcp: TCP, old, new: limit.to_be() }))
 }
 
-/// Refuses a SYN in the first fragment of a TCP segment that starts at byte `TCP`.
-#[inline(always)]
-pub(crate) fn refuse_syn<const TCP: usize>(packet: &mut Packet) -> Result<Option<Clamp>, Verdict> {
-    let [_, flags] = offset_and_flags::<TCP>(packet)?;
-    if flags & SYN != 0 && !mutant::FRAGMENTED_SYN_FORWARDED { Err(Verdict::Mss) } else { Ok(None) }
-}
-
 /// The bytes of data offset and flags, once a whole header without options is there.
 #[inline(always)]
 fn offset_and_flags<const TCP: usize>(packet: &mut Packet) -> Result<[u8; 2], Verdict> {
@@ -84,7 +81,7 @@ impl Clamp {
     /// Writes the lower MSS and its checksum. The checksum goes first: only that can fail, and then the packet is
     /// still whole.
     #[inline(always)]
-    pub(crate) fn apply(self, packet: &mut Packet) -> Result<(), Verdict> {
+    fn apply(self, packet: &mut Packet) -> Result<(), Verdict> {
         if !mutant::TCP_CHECKSUM_KEPT {
             packet.update_tcp_checksum(self.tcp + CHECKSUM, self.old, self.new)?;
         }

@@ -14,7 +14,7 @@ mutants! {
     BROADCAST_FORWARDED = "mutant-broadcast-forwarded";
     CHECKSUM_CARRY_LOST = "mutant-checksum-carry-lost";
     CHECKSUM_UNCHECKED = "mutant-checksum-unchecked";
-    FRAGMENTED_SYN_FORWARDED = "mutant-fragmented-syn-forwarded";
+    FRAGMENTS_FORWARDED = "mutant-fragments-forwarded";
     GSO_COUNTED_AS_ONE = "mutant-gso-counted-as-one";
     GSO_MTU_IGNORED = "mutant-gso-mtu-ignored";
     HOP_BY_HOP_FORWARDED = "mutant-hop-by-hop-forwarded";
@@ -28,6 +28,7 @@ mutants! {
     MTU_IGNORED = "mutant-mtu-ignored";
     OPTIONS_FORWARDED = "mutant-options-forwarded";
     PASS_ENDS_CHAIN = "mutant-pass-ends-chain";
+    ROUTING_HEADER_FORWARDED = "mutant-routing-header-forwarded";
     SAME_PEER_FORWARDED = "mutant-same-peer-forwarded";
     SWITCH_IGNORED = "mutant-switch-ignored";
     TCP_CHECKSUM_KEPT = "mutant-tcp-checksum-kept";

@@ -16,7 +16,7 @@ const MUTANTS: &[(&str, &[&str])] = &[
         &["v4 TTL falls by one, its checksum with it", "v4 checksum is right for every carry"],
     ),
     ("mutant-checksum-unchecked", &["v4 wrong header checksum is the stack's"]),
-    ("mutant-fragmented-syn-forwarded", &["a fragmented SYN is the stack's"]),
+    ("mutant-fragments-forwarded", &["v4 fragments are the stack's", "v6 fragments are the stack's"]),
     ("mutant-gso-counted-as-one", &["segments of merged packets are counted"]),
     ("mutant-gso-mtu-ignored", &["merged from segments over the MTU is the stack's"]),
     ("mutant-hop-by-hop-forwarded", &["v6 hop-by-hop options are the stack's"]),
@@ -36,6 +36,7 @@ const MUTANTS: &[(&str, &[&str])] = &[
     ),
     ("mutant-options-forwarded", &["v4 options are the stack's"]),
     ("mutant-pass-ends-chain", &["a martian destination is the stack's", "what is not IP goes to the stack"]),
+    ("mutant-routing-header-forwarded", &["v6 other extension headers are the stack's"]),
     ("mutant-same-peer-forwarded", &["one peer's hairpin is the stack's"]),
     ("mutant-switch-ignored", &["off sends everything to the stack"]),
     (

@@ -97,8 +97,6 @@ fn cut_off<I: Family>() -> Vec<Case> {
 fn lengths(mtu: u32) -> Vec<Case> {
     let mut cases = [exactly(&ip::<Ipv4>(), mtu, "v4 DF"), exactly(&ip::<Ipv6>(), mtu, "v6")].concat();
     cases.extend(exactly(&Ipv4 { dont_fragment: false, ..ip() }, mtu, "v4 no DF"));
-    let fragment = Ipv4 { dont_fragment: false, more_fragments: true, ..ip() };
-    cases.extend(exactly(&fragment, mtu, "v4 fragment"));
     cases
 }
 

@@ -20,7 +20,7 @@ pub(super) fn rows() -> Vec<Row> {
         row("v4 wrong total length is the stack's", wrong_lengths()),
         row("v4 TCP cut off is the stack's", cut_off()),
         row("v4 options are the stack's", options()),
-        row("v4 fragments are forwarded", fragments()),
+        row("v4 fragments are the stack's", fragments()),
     ]
 }
 
@@ -137,24 +137,29 @@ fn options() -> Vec<Case> {
         .collect()
 }
 
-/// By their IP header alone, as the rest of their flow; that a SYN in one is not is a row of the MSS.
+/// All of a packet's, whatever each holds; and not what only looks like one.
 fn fragments() -> Vec<Case> {
     let part = |protocol, length| Transport::Raw(protocol, vec![0xa5; length]);
     let first = Ipv4 { dont_fragment: false, more_fragments: true, ..ip() };
     let middle = Ipv4 { fragment_offset: 100, ..first.clone() };
     let last = Ipv4 { more_fragments: false, ..middle.clone() };
-    let overlapping = Ipv4 { fragment_offset: 1, ..first.clone() };
+    let second = Ipv4 { fragment_offset: 1, ..last.clone() };
+    let farthest = Ipv4 { fragment_offset: 0x1fff, ..last.clone() };
     let acknowledgement = Transport::Tcp(Tcp { payload: vec![1; 100], ..Tcp::new(flag::ACK) });
-    vec![
-        forwarded("first of UDP", &first, &part(protocol::UDP, 1000)),
-        forwarded("middle of UDP", &middle, &part(protocol::UDP, 1000)),
-        forwarded("last of UDP", &last, &part(protocol::UDP, 3)),
-        forwarded("first of TCP", &first, &acknowledgement),
-        forwarded("middle of TCP", &middle, &part(protocol::TCP, 1000)),
-        forwarded("last of TCP, one byte", &last, &part(protocol::TCP, 1)),
-        forwarded("second of TCP, over its flags", &overlapping, &part(protocol::TCP, 16)),
-        punted("first of TCP without its flags", &first, &part(protocol::TCP, 8), Verdict::Malformed),
-    ]
+    let cases = [
+        ("first of UDP", first.clone(), part(protocol::UDP, 1000)),
+        ("first with DF", Ipv4 { dont_fragment: true, ..first.clone() }, part(protocol::UDP, 1000)),
+        ("middle of UDP", middle.clone(), part(protocol::UDP, 1000)),
+        ("last of UDP", last.clone(), part(protocol::UDP, 3)),
+        ("first of TCP", first.clone(), acknowledgement),
+        ("first of TCP, a SYN", first.clone(), Transport::Tcp(Tcp::syn(1460))),
+        ("first of TCP without its flags", first, part(protocol::TCP, 8)),
+        ("middle of TCP", middle, part(protocol::TCP, 1000)),
+        ("last of TCP, one byte", last, part(protocol::TCP, 1)),
+        ("at the lowest offset", second, part(protocol::TCP, 16)),
+        ("at the highest offset", farthest, part(protocol::UDP, 8)),
+    ];
+    cases.map(|(label, ip, part)| punted(label, &ip, &part, Verdict::Fragment)).into()
 }
 
 fn forwarded(label: impl std::fmt::Display, ip: &Ipv4, transport: &Transport) -> Case {

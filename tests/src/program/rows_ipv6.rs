@@ -16,11 +16,10 @@ pub(super) fn rows() -> Vec<Row> {
         row("v6 flow label stays", flow_labels()),
         row("v6 wrong version is the stack's", wrong_versions()),
         row("v6 wrong payload length is the stack's", wrong_lengths()),
-        row("v6 TCP or fragment header cut off is the stack's", cut_off()),
+        row("v6 TCP cut off is the stack's", cut_off()),
         row("v6 hop-by-hop options are the stack's", extensions(&[protocol::HOP_BY_HOP])),
         row("v6 other extension headers are the stack's", extensions(&OTHERS)),
-        row("v6 fragments are forwarded", fragments()),
-        row("v6 fragments that may hide a SYN are the stack's", hiding_fragments()),
+        row("v6 fragments are the stack's", fragments()),
     ]
 }
 
@@ -90,15 +89,12 @@ fn wrong_lengths() -> Vec<Case> {
 }
 
 fn cut_off() -> Vec<Case> {
-    let tcp = [0, 13, 19].map(|length| {
-        let part = Transport::Raw(protocol::TCP, vec![0; length]);
-        punted(format!("{length} bytes of TCP"), &ip(), &part, Verdict::Malformed)
-    });
-    let fragment = [0, 7].map(|length| {
-        let part = Transport::Raw(protocol::FRAGMENT, vec![0; length]);
-        punted(format!("{length} bytes of a fragment header"), &ip(), &part, Verdict::Malformed)
-    });
-    [tcp.to_vec(), fragment.to_vec()].concat()
+    [0, 13, 19]
+        .map(|length| {
+            let part = Transport::Raw(protocol::TCP, vec![0; length]);
+            punted(format!("{length} bytes of TCP"), &ip(), &part, Verdict::Malformed)
+        })
+        .to_vec()
 }
 
 fn extensions(kinds: &[u8]) -> Vec<Case> {
@@ -117,32 +113,29 @@ fn fragment(offset: u16, more: bool) -> Ipv6 {
     Ipv6 { extensions: vec![Ipv6::fragment(offset, more)], ..ip() }
 }
 
+/// All of a packet's, whatever each holds.
 fn fragments() -> Vec<Case> {
     let part = |protocol, length| Transport::Raw(protocol, vec![0xa5; length]);
-    vec![
-        forwarded("first of UDP", &fragment(0, true), &part(protocol::UDP, 1000)),
-        forwarded("middle of UDP", &fragment(100, true), &part(protocol::UDP, 1000)),
-        forwarded("last of UDP", &fragment(100, false), &part(protocol::UDP, 3)),
-        forwarded("only one of UDP", &fragment(0, false), &udp()),
-        forwarded("first of ICMPv6", &fragment(0, true), &part(protocol::ICMPV6, 1000)),
-        forwarded("middle of TCP", &fragment(100, true), &part(protocol::TCP, 1000)),
-        forwarded("last of TCP", &fragment(1, false), &part(protocol::TCP, 1)),
-    ]
-}
-
-fn hiding_fragments() -> Vec<Case> {
-    let syn = Transport::Tcp(Tcp::syn(1460));
     let acknowledgement = Transport::Tcp(Tcp::new(flag::ACK));
     let twice = Ipv6 { extensions: vec![Ipv6::fragment(0, true), Ipv6::fragment(0, true)], ..ip() };
-    let mut cases = vec![
-        punted("first of TCP, a SYN", &fragment(0, true), &syn, Verdict::Options),
-        punted("only one of TCP, a SYN", &fragment(0, false), &syn, Verdict::Options),
-        punted("first of TCP, no SYN", &fragment(0, true), &acknowledgement, Verdict::Options),
-        punted("a fragment of a fragment", &twice, &udp(), Verdict::Options),
-    ];
+    let mut cases: Vec<_> = [
+        ("first of UDP", fragment(0, true), part(protocol::UDP, 1000)),
+        ("middle of UDP", fragment(100, true), part(protocol::UDP, 1000)),
+        ("last of UDP", fragment(100, false), part(protocol::UDP, 3)),
+        ("only one of UDP", fragment(0, false), udp()),
+        ("first of ICMPv6", fragment(0, true), part(protocol::ICMPV6, 1000)),
+        ("first of TCP, a SYN", fragment(0, true), Transport::Tcp(Tcp::syn(1460))),
+        ("only one of TCP", fragment(0, false), acknowledgement),
+        ("last of TCP", fragment(1, false), part(protocol::TCP, 1)),
+        ("a fragment of a fragment", twice, udp()),
+        ("a header cut off", ip(), part(protocol::FRAGMENT, 7)),
+        ("no header at all", ip(), part(protocol::FRAGMENT, 0)),
+    ]
+    .map(|(label, ip, part)| punted(label, &ip, &part, Verdict::Fragment))
+    .into();
     cases.extend(OTHERS.iter().chain(&[protocol::HOP_BY_HOP]).map(|&kind| {
         let ip = Ipv6 { extensions: vec![Ipv6::fragment(0, true), Ipv6::extension(kind)], ..ip() };
-        punted(format!("extension {kind} in a fragment"), &ip, &syn, Verdict::Options)
+        punted(format!("extension {kind} in a fragment"), &ip, &udp(), Verdict::Fragment)
     }));
     cases
 }

@@ -17,7 +17,6 @@ pub(super) fn rows() -> Vec<Row> {
         row("a SYN whose MSS stands elsewhere is the stack's", both(elsewhere::<Ipv4>, elsewhere::<Ipv6>)),
         row("a SYN with a wrong header length is the stack's", both(lengths::<Ipv4>, lengths::<Ipv6>)),
         row("only a SYN's MSS is lowered", both(others::<Ipv4>, others::<Ipv6>)),
-        row("a fragmented SYN is the stack's", fragmented()),
     ]
 }
 
@@ -140,15 +139,4 @@ fn others<I: Family>() -> Vec<Case> {
     let disguised = Transport::Raw(protocol::UDP, segment);
     cases.push(Case::forwarded(format!("{} under UDP's number", I::NAME), &ip, &disguised, (PHONE, HOME)));
     cases
-}
-
-fn fragmented() -> Vec<Case> {
-    let ip = Ipv4::between(Place::Phone, Place::Home);
-    let first = Ipv4 { dont_fragment: false, more_fragments: true, ..ip };
-    [flag::SYN, flag::SYN | flag::ACK]
-        .map(|flags| {
-            let tcp = Transport::Tcp(Tcp { flags, payload: vec![0; 12], ..Tcp::syn(1460) });
-            Case::punted(format!("flags {flags:#04x}"), &first, &tcp, Verdict::Mss)
-        })
-        .to_vec()
 }

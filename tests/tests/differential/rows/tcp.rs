@@ -78,15 +78,15 @@ pub(super) fn rows() -> Vec<Row> {
     ];
     rows.extend(
         [
-            stack("syn in a first fragment", Verdict::Mss, {
+            stack("syn in a first fragment", Verdict::Fragment, {
                 v4(|ip| (ip.dont_fragment, ip.more_fragments) = (false, true))
                     .carry(&Transport::Tcp(Tcp::syn(1460)))
             }),
-            fast("no syn in a first fragment", {
+            stack("no syn in a first fragment", Verdict::Fragment, {
                 v4(|ip| (ip.dont_fragment, ip.more_fragments) = (false, true))
                     .carry(&Transport::Tcp(Tcp { payload: vec![1; 4], ..Tcp::new(flag::ACK) }))
             }),
-            fast("what looks like a syn in a later fragment", {
+            stack("what looks like a syn in a later fragment", Verdict::Fragment, {
                 v4(|ip| (ip.dont_fragment, ip.fragment_offset) = (false, 90))
                     .carry(&Transport::Tcp(Tcp::syn(1460)))
             }),

@@ -56,6 +56,7 @@ fn headers() -> Vec<Row> {
 }
 
 fn extensions() -> Vec<Row> {
+    use Verdict::Fragment;
     let with = |extensions: &[(u8, Vec<u8>)]| udp6(|ip| ip.extensions = extensions.to_vec());
     let one = |kind| with(&[Ipv6::extension(kind)]);
     let syn = Transport::Tcp(Tcp::syn(1460));
@@ -88,23 +89,24 @@ fn extensions() -> Vec<Row> {
         }),
     ];
     let fragments = [
-        fast("v6 first fragment", part(0, true)),
-        fast("v6 middle fragment", part(100, true)),
-        fast("v6 last fragment", part(200, false)),
-        fast("v6 atomic fragment", part(0, false)),
-        fast(
+        stack("v6 first fragment", Fragment, part(0, true)),
+        stack("v6 middle fragment", Fragment, part(100, true)),
+        stack("v6 last fragment", Fragment, part(200, false)),
+        stack("v6 atomic fragment", Fragment, part(0, false)),
+        stack(
             "v6 later fragment of tcp",
+            Fragment,
             behind(Ipv6::fragment(100, true), &Transport::Tcp(Tcp::new(flag::ACK))),
         ),
-        stack("v6 first fragment of a syn", Verdict::Options, behind(Ipv6::fragment(0, true), &syn)),
-        stack("v6 atomic fragment of a syn", Verdict::Options, behind(Ipv6::fragment(0, false), &syn)),
-        stack("v6 fragment of a fragment", Verdict::Options, {
+        stack("v6 first fragment of a syn", Fragment, behind(Ipv6::fragment(0, true), &syn)),
+        stack("v6 atomic fragment of a syn", Fragment, behind(Ipv6::fragment(0, false), &syn)),
+        stack("v6 fragment of a fragment", Fragment, {
             with(&[Ipv6::fragment(0, true), Ipv6::fragment(0, true)])
         }),
-        stack("v6 fragment of destination options", Verdict::Options, {
+        stack("v6 fragment of destination options", Fragment, {
             with(&[Ipv6::fragment(0, true), Ipv6::extension(protocol::DESTINATION_OPTIONS)])
         }),
-        stack("v6 fragment header cut off", Verdict::Malformed, {
+        stack("v6 fragment header cut off", Fragment, {
             v6(|_| {}).carry(&Transport::Raw(protocol::FRAGMENT, vec![17, 0, 0, 1]))
         }),
         stack("v6 fragment with hop limit 1", Verdict::TtlExpired, {
@@ -112,6 +114,16 @@ fn extensions() -> Vec<Row> {
         }),
     ];
     rows.extend(fragments.map(fragment));
+    // TCP in two fragments, the first with the header and 492 bytes behind it.
+    let segment = Transport::Tcp(Tcp { payload: vec![4; 492], ..Tcp::new(flag::ACK) });
+    let rest = Transport::Raw(protocol::TCP, vec![4; 80]);
+    let parts = [behind(Ipv6::fragment(0, true), &segment), behind(Ipv6::fragment(64, false), &rest)];
+    rows.push(Row {
+        name: "v6 two fragments of one segment",
+        packets: parts.map(Sent::from).into(),
+        path: Path::Stack(Fragment),
+        fragments: false,
+    });
     rows
 }
 
