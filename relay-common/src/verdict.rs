@@ -46,7 +46,7 @@ verdicts! {
     /// Source or destination that is never forwarded: multicast, loopback, link-local, class E, 0/8, `::`
     /// (RFC 1812 5.3.7, RFC 4291 2.5).
     Martian = 9, "martian";
-    /// For the hub itself, its subnet's broadcast, or a prefix for which the kernel has a better way.
+    /// For the hub itself, its subnet's broadcast or router anycast, or a prefix for which the kernel has a better way.
     Local = 10, "local";
     /// Destination in no peer's prefixes (or of a peer without an endpoint).
     UnknownDestination = 11, "unknown_destination";

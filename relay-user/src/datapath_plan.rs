@@ -9,7 +9,7 @@ use std::{
 };
 
 use ipnet::IpNet;
-use relay_common::{MAX_PEERS, PeerSlot, Route};
+use relay_common::{MAX_HOSTS, MAX_LANS, MAX_PEERS, PeerSlot, Route};
 
 use crate::{
     desired::Desired,
@@ -25,9 +25,10 @@ const UNICAST: u8 = 1;
 ///
 /// - A peer's prefixes are there only while the device shows an endpoint for it: without one the stack can answer
 ///   "unreachable", which a redirect cannot.
-/// - The hub's addresses, its subnets' broadcasts, and whatever the kernel routes elsewhere than into the tunnel at
-///   least as specifically as a peer's prefix go to the stack.
+/// - The hub's addresses, its subnets' broadcasts and router anycasts, and whatever the kernel routes elsewhere than
+///   into the tunnel, or with an MTU of its own, at least as specifically as a peer's prefix go to the stack.
 /// - Peers keep their slots (`slots`: those that the maps hold); a new peer gets the lowest free one.
+/// - What finds no room goes to the stack too, and is counted.
 ///
 /// `ifindex` is the tunnel's; `routes` are those of the main and local tables.
 #[must_use]
@@ -61,20 +62,67 @@ pub fn desired_maps(
     // Last, so that nothing overrules the hub's own.
     for address in &desired.addresses {
         ways.insert(IpNet::from(address.addr()), Route::STACK);
-        if let Some(broadcast) = broadcast(address) {
-            ways.insert(IpNet::from(broadcast), Route::STACK);
+        if let Some(shared) = shared(address) {
+            ways.insert(IpNet::from(shared), Route::STACK);
         }
     }
 
-    let mut maps = Maps { slots, overflow, ..Maps::default() };
+    let left_out = fit(&mut ways, capacity);
+    let mut maps = Maps { slots, overflow: overflow + left_out, ..Maps::default() };
     for (prefix, route) in ways {
-        if prefix.prefix_len() == prefix.max_prefix_len() {
+        if Kind::of(&prefix).single {
             maps.hosts.insert(prefix.addr(), route);
         } else {
             maps.lans.insert(prefix, route);
         }
     }
     maps
+}
+
+/// Which of the kernel's maps an entry is in.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Kind {
+    v4: bool,
+    single: bool,
+}
+
+impl Kind {
+    fn of(prefix: &IpNet) -> Self {
+        Self { v4: prefix.addr().is_ipv4(), single: prefix.prefix_len() == prefix.max_prefix_len() }
+    }
+}
+
+/// How many entries a map holds.
+const fn capacity(kind: Kind) -> usize {
+    (if kind.single { MAX_HOSTS } else { MAX_LANS }) as usize
+}
+
+/// Leaves out what finds no room, and counts the peers' prefixes among it. An exception that is missing would lead
+/// where the kernel does not, so they come first; and where not even they fit, no prefix of their family is left that
+/// they could be exceptions from.
+fn fit(ways: &mut BTreeMap<IpNet, Route>, capacity: impl Fn(Kind) -> usize) -> usize {
+    let mut room: BTreeMap<Kind, Option<usize>> = BTreeMap::new();
+    for prefix in ways.iter().filter(|(_, route)| **route == Route::STACK).map(|(prefix, _)| prefix) {
+        let kind = Kind::of(prefix);
+        let left = room.entry(kind).or_insert_with(|| Some(capacity(kind)));
+        *left = left.and_then(|left| left.checked_sub(1));
+    }
+    let crowded = |v4: bool| room.iter().any(|(kind, left)| kind.v4 == v4 && left.is_none());
+    let crowded = [crowded(false), crowded(true)];
+    let mut left_out = 0;
+    ways.retain(|prefix, route| {
+        let kind = Kind::of(prefix);
+        let fits = !crowded[usize::from(kind.v4)]
+            && (*route == Route::STACK || {
+                let left = room.entry(kind).or_insert_with(|| Some(capacity(kind)));
+                let taken = left.and_then(|left| left.checked_sub(1));
+                *left = taken.or(Some(0));
+                taken.is_some()
+            });
+        left_out += usize::from(!fits && *route != Route::STACK);
+        fits
+    });
+    left_out
 }
 
 /// What the kernel routes elsewhere, as far as it touches anything that belongs to the tunnel.
@@ -95,8 +143,12 @@ fn elsewhere(desired: &Desired, ifindex: u32, routes: &[KernelRoute]) -> Vec<IpN
         .collect()
 }
 
+/// As the program does it: by the tunnel, whatever the next hop, up to the tunnel's MTU.
 fn into_tunnel(route: &KernelRoute, ifindex: u32) -> bool {
-    route.interface == Some(ifindex) && route.gateway.is_none() && route.kind == UNICAST
+    route.interface == Some(ifindex)
+        && route.gateway.is_none()
+        && route.kind == UNICAST
+        && route.mtu.is_none()
 }
 
 /// How specific the kernel's route into the tunnel is for a peer's prefix: that of the subnet for an address inside
@@ -106,10 +158,12 @@ fn our_route(desired: &Desired, prefix: IpNet) -> u8 {
     subnets.map(IpNet::prefix_len).max().unwrap_or_else(|| prefix.prefix_len())
 }
 
-/// The broadcast address of an IPv4 subnet; /31 (RFC 3021) and /32 have none.
-fn broadcast(address: &IpNet) -> Option<IpAddr> {
+/// The address of a subnet that is no single host's: IPv4's broadcast, which /31 (RFC 3021) and /32 do not have, and
+/// IPv6's anycast of all routers (RFC 4291 2.6.1), which a router answers to except in /127 (RFC 6164) and /128.
+fn shared(address: &IpNet) -> Option<IpAddr> {
     match address {
         IpNet::V4(net) if net.prefix_len() < 31 => Some(IpAddr::V4(net.broadcast())),
+        IpNet::V6(net) if net.prefix_len() < 127 => Some(IpAddr::V6(net.network())),
         _ => None,
     }
 }
@@ -150,11 +204,23 @@ fn assign<'a>(
 ///
 /// At every moment in between, an address leads where it led, where it shall lead, or to the stack:
 /// off first and on last; what goes to the stack before anything else; what leads to a slot is removed before the slot
-/// changes hands; exceptions go only after what they were exceptions from.
+/// changes hands; exceptions go only after what they were exceptions from. Where a map has no room for both the old and
+/// the new, the fast path is off meanwhile and what goes, goes first.
 #[must_use]
 pub fn diff(maps: &Maps, enabled: bool, state: &DatapathState) -> Vec<MapChange> {
+    diff_within(capacity, maps, enabled, state)
+}
+
+fn diff_within(
+    capacity: impl Fn(Kind) -> usize,
+    maps: &Maps,
+    enabled: bool,
+    state: &DatapathState,
+) -> Vec<MapChange> {
     let mut changes = Vec::new();
-    if !enabled && state.enabled {
+    let crowded = is_crowded(capacity, maps, state);
+    let on_meanwhile = state.enabled && enabled && !crowded;
+    if state.enabled && !on_meanwhile {
         changes.push(MapChange::Enable(false));
     }
     let (wanted, held) = (owners(&maps.slots), owners(&state.slots));
@@ -164,10 +230,19 @@ pub fn diff(maps: &Maps, enabled: bool, state: &DatapathState) -> Vec<MapChange>
 
     let set_host = |&(address, route): &(IpAddr, Route)| MapChange::SetHost(address, route);
     let set_lan = |&(lan, route): &(IpNet, Route)| MapChange::SetLan(lan, route);
-    changes.extend(hosts.to_stack.iter().map(set_host));
-    changes.extend(lans.to_stack.iter().map(set_lan));
-    changes.extend(hosts.remove.iter().copied().map(MapChange::RemoveHost));
-    changes.extend(lans.remove.iter().copied().map(MapChange::RemoveLan));
+    let to_stack = hosts.to_stack.iter().map(set_host).chain(lans.to_stack.iter().map(set_lan));
+    let remove_exceptions = (hosts.remove_exceptions.iter().copied().map(MapChange::RemoveHost))
+        .chain(lans.remove_exceptions.iter().copied().map(MapChange::RemoveLan));
+    let remove = (hosts.remove.iter().copied().map(MapChange::RemoveHost))
+        .chain(lans.remove.iter().copied().map(MapChange::RemoveLan));
+    let mut at_last = None;
+    if crowded {
+        changes.extend(remove.chain(remove_exceptions));
+        changes.extend(to_stack);
+    } else {
+        changes.extend(to_stack.chain(remove));
+        at_last = Some(remove_exceptions);
+    }
 
     let moved = |(key, slot): &(&PublicKey, &PeerSlot)| state.slots.get(key) != Some(slot);
     changes.extend(
@@ -181,12 +256,23 @@ pub fn diff(maps: &Maps, enabled: bool, state: &DatapathState) -> Vec<MapChange>
 
     changes.extend(hosts.to_peer.iter().map(set_host));
     changes.extend(lans.to_peer.iter().map(set_lan));
-    changes.extend(hosts.remove_exceptions.iter().copied().map(MapChange::RemoveHost));
-    changes.extend(lans.remove_exceptions.iter().copied().map(MapChange::RemoveLan));
-    if enabled && !state.enabled {
+    changes.extend(at_last.into_iter().flatten());
+    if enabled && !on_meanwhile {
         changes.push(MapChange::Enable(true));
     }
     changes
+}
+
+/// Whether a map would be too small for what it holds and what it shall hold together.
+fn is_crowded(capacity: impl Fn(Kind) -> usize, maps: &Maps, state: &DatapathState) -> bool {
+    let mut entries: BTreeMap<Kind, usize> = BTreeMap::new();
+    let wanted = maps.hosts.keys().copied().map(IpNet::from).chain(maps.lans.keys().copied());
+    let held = state.hosts.keys().filter(|host| !maps.hosts.contains_key(host)).copied().map(IpNet::from);
+    let held = held.chain(state.lans.keys().filter(|lan| !maps.lans.contains_key(lan)).copied());
+    for prefix in wanted.chain(held) {
+        *entries.entry(Kind::of(&prefix)).or_default() += 1;
+    }
+    entries.into_iter().any(|(kind, entries)| entries > capacity(kind))
 }
 
 /// Who holds each slot; `None` where more than one key claims it.

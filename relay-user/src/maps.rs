@@ -17,7 +17,7 @@ pub struct Maps {
     pub hosts: BTreeMap<IpAddr, Route>,
     /// Prefixes shorter than a single address, without host bits.
     pub lans: BTreeMap<IpNet, Route>,
-    /// Peers that found no slot; they go by the kernel's own path.
+    /// Peers that found no slot and prefixes that found no room; they go by the kernel's own path.
     pub overflow: usize,
 }
 

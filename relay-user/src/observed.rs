@@ -111,6 +111,9 @@ pub struct KernelRoute {
     pub kind: u8,
     /// The table, 254 for main, 255 for local.
     pub table: u32,
+    /// The MTU that the route itself sets in bytes, which the kernel holds forwarded packets to in place of the
+    /// interface's.
+    pub mtu: Option<u32>,
 }
 
 /// `rtm_protocol` of the routes that relay adds, so that it finds its own again. The number is free in iproute2's

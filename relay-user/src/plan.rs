@@ -21,7 +21,7 @@ use crate::{
     },
     kernel::sysctl::Sysctl,
     key::PublicKey,
-    maps::{DatapathState, MapChange},
+    maps::{DatapathState, MapChange, Maps},
     observed::{DevicePeer, KernelRoute, Observed, ROUTE_PROTOCOL},
     report::FastPath,
 };
@@ -140,10 +140,19 @@ pub fn map_changes(
     on: bool,
     state: &DatapathState,
 ) -> Vec<MapChange> {
+    datapath_plan::diff(&wanted(desired, observed, state), on, state)
+}
+
+/// How many peers and prefixes find no room in the fast path's maps and go by the kernel's own path.
+#[must_use]
+pub fn left_out(desired: &Desired, observed: &Observed) -> usize {
+    observed.maps.as_ref().map_or(0, |state| wanted(desired, observed, state).overflow)
+}
+
+fn wanted(desired: &Desired, observed: &Observed, state: &DatapathState) -> Maps {
     let index = observed.link.as_ref().map_or(0, |link| link.index);
     let device = observed.device.as_ref();
-    let maps = datapath_plan::desired_maps(desired, device, index, &observed.routes, &state.slots);
-    datapath_plan::diff(&maps, on, state)
+    datapath_plan::desired_maps(desired, device, index, &observed.routes, &state.slots)
 }
 
 fn takes_away(change: &MapChange) -> bool {

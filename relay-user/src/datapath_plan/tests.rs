@@ -81,6 +81,7 @@ fn route(destination: &str, interface: Option<u32>, kind: u8) -> KernelRoute {
         metric: 0,
         kind,
         table: if kind == LOCAL || kind == BROADCAST { 255 } else { 254 },
+        mtu: None,
     }
 }
 
@@ -119,7 +120,8 @@ fn shown(maps: &Maps) -> Vec<String> {
     lines
 }
 
-const HUBS_OWN: [&str; 3] = ["10.9.0.1/32 stack", "10.9.0.255/32 stack", "fd52:1a9::1/128 stack"];
+const HUBS_OWN: [&str; 4] =
+    ["10.9.0.1/32 stack", "10.9.0.255/32 stack", "fd52:1a9::/128 stack", "fd52:1a9::1/128 stack"];
 const HOMES: [&str; 4] = ["10.9.0.2/32 0", "192.168.40.0/24 0", "fd40::/56 0", "fd52:1a9::2/128 0"];
 const PHONES: [&str; 2] = ["10.9.0.3/32 1", "fd52:1a9::3/128 1"];
 
@@ -154,6 +156,21 @@ fn what_the_maps_hold() {
             Some(both.clone()),
             more_routes(&[via("192.168.40.0/24", WG0, "10.9.0.3")]),
             instead(&["192.168.40.0/24 0"], &["192.168.40.0/24 stack"]),
+        ),
+        (
+            "a route into the tunnel with an MTU of its own",
+            Some(both.clone()),
+            more_routes(&[KernelRoute { mtu: Some(1300), ..route("192.168.40.0/24", Some(WG0), UNICAST) }]),
+            instead(&["192.168.40.0/24 0"], &["192.168.40.0/24 stack"]),
+        ),
+        (
+            "the subnet's route with an MTU of its own",
+            Some(both.clone()),
+            more_routes(&[KernelRoute { mtu: Some(1300), ..route("fd52:1a9::/64", Some(WG0), UNICAST) }]),
+            instead(
+                &["fd52:1a9::2/128 0", "fd52:1a9::3/128 1"],
+                &["fd52:1a9::2/128 stack", "fd52:1a9::3/128 stack"],
+            ),
         ),
         (
             "holes in the LAN",
@@ -205,14 +222,91 @@ fn what_the_maps_hold() {
 }
 
 #[test]
-fn a_point_to_point_subnet_has_no_broadcast() {
-    for (subnet, expected) in
-        [("10.9.0.0/31", vec!["10.9.0.0/32 stack"]), ("10.9.0.1/32", vec!["10.9.0.1/32 stack"])]
-    {
+fn addresses_that_are_the_hubs_or_nobodys() {
+    for (subnet, expected) in [
+        ("10.9.0.1/24", vec!["10.9.0.1/32 stack", "10.9.0.255/32 stack"]),
+        ("10.9.0.0/31", vec!["10.9.0.0/32 stack"]),
+        ("10.9.0.1/32", vec!["10.9.0.1/32 stack"]),
+        ("fd52:1a9::1/64", vec!["fd52:1a9::/128 stack", "fd52:1a9::1/128 stack"]),
+        ("fd52:1a9::1/126", vec!["fd52:1a9::/128 stack", "fd52:1a9::1/128 stack"]),
+        ("fd52:1a9::1/127", vec!["fd52:1a9::1/128 stack"]),
+        ("fd52:1a9::1/128", vec!["fd52:1a9::1/128 stack"]),
+    ] {
         let mut desired = hub([]);
         desired.addresses = [net(subnet)].into();
         assert_eq!(shown(&desired_maps(&desired, None, WG0, &[], &BTreeMap::new())), expected, "{subnet}");
     }
+}
+
+#[test]
+fn a_peer_cannot_have_the_routers_address() {
+    let desired = hub([peer(1, &["fd52:1a9::"], &["fd52:1a9:0:1::/64"])]);
+    let maps = desired_maps(&desired, Some(&device(&[1], &[])), WG0, &[], &BTreeMap::new());
+    let mut expected = [&HUBS_OWN[..], &["fd52:1a9:0:1::/64 0"]].concat();
+    expected.sort_unstable();
+    assert_eq!(shown(&maps), expected);
+}
+
+/// Maps of four entries each.
+fn small(_: Kind) -> usize {
+    4
+}
+
+#[test]
+fn what_finds_no_room_goes_to_the_stack() {
+    let peers = |numbers: std::ops::Range<u8>| numbers.map(|n| (format!("10.9.0.{n}/32"), Route::peer(0)));
+    let holes = |numbers: std::ops::Range<u8>| numbers.map(|n| (format!("10.9.1.{n}/32"), Route::STACK));
+    let others = || [("192.168.40.0/24", Route::peer(1)), ("fd52::2/128", Route::peer(1))];
+    // Peers' addresses and exceptions in one map of four; how many of each stay, and how many of the others.
+    for (addresses, exceptions, expected) in [
+        (2, 2, (2, 2, 2, 0)),
+        (4, 0, (4, 0, 2, 0)),
+        (5, 0, (4, 0, 2, 1)),
+        (3, 3, (1, 3, 2, 2)),
+        (2, 4, (0, 4, 2, 2)),
+        // The LAN goes with its exceptions; the other family stays.
+        (2, 5, (0, 0, 1, 3)),
+    ] {
+        let entries = peers(0..addresses).chain(holes(0..exceptions));
+        let mut ways: BTreeMap<IpNet, Route> = entries
+            .map(|(prefix, route)| (net(&prefix), route))
+            .chain(others().map(|(prefix, route)| (net(prefix), route)))
+            .collect();
+        let left_out = fit(&mut ways, small);
+        let count = |wanted: Route| ways.values().filter(|route| **route == wanted).count();
+        let found = (count(Route::peer(0)), count(Route::STACK), count(Route::peer(1)), left_out);
+        assert_eq!(found, expected, "{addresses} addresses, {exceptions} exceptions");
+    }
+}
+
+#[test]
+fn a_map_without_room_for_both_is_changed_while_off() {
+    let hosts = |numbers: std::ops::Range<u8>, route: Route| {
+        numbers.map(move |number| (IpAddr::from([10, 9, 0, number]), route))
+    };
+    let slots = BTreeMap::from([(key(1), 0)]);
+    let start = DatapathState {
+        slots: slots.clone(),
+        hosts: hosts(0..3, Route::peer(0)).chain(hosts(3..4, Route::STACK)).collect(),
+        enabled: true,
+        ..DatapathState::default()
+    };
+    let maps = Maps {
+        slots,
+        hosts: hosts(2..4, Route::peer(0)).chain(hosts(4..6, Route::STACK)).collect(),
+        ..Maps::default()
+    };
+    let changes = diff_within(small, &maps, true, &start);
+    let mut state = start.clone();
+    for change in &changes {
+        state = performed(&state, std::slice::from_ref(change));
+        assert!(state.hosts.len() <= small(Kind { v4: true, single: true }), "{changes:?}");
+        let still = state.hosts == start.hosts || state.hosts == maps.hosts;
+        assert!(!state.enabled || still, "on in between: {changes:?}");
+    }
+    assert!(state.enabled);
+    assert_eq!(state.hosts, maps.hosts);
+    assert_eq!(diff_within(small, &maps, true, &state), []);
 }
 
 #[test]

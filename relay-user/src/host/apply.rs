@@ -80,10 +80,10 @@ impl Host {
                 }
             }
         }
-        if self.overflow > 0 {
+        let left_out = self.overflow + plan::left_out(desired, &observed);
+        if left_out > 0 {
             applied.problems.push(format!(
-                "{} entries did not fit into the fast path's maps; their traffic goes by the kernel's own path",
-                self.overflow
+                "{left_out} entries did not fit into the fast path's maps; their traffic goes by the kernel's own path",
             ));
         }
         applied.fast_path = Some(fast_path::decide(desired, &observed, self.load_failure.as_deref()));

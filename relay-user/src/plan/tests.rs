@@ -105,6 +105,7 @@ fn route(destination: &str, protocol: u8) -> KernelRoute {
         metric: 0,
         kind: 1,
         table: 254,
+        mtu: None,
     }
 }
 

@@ -262,6 +262,7 @@ fn peers() -> Vec<MapChange> {
         host("10.9.0.1", Route::STACK),
         host("10.9.0.255", Route::STACK),
         host("fd52:1a9::1", Route::STACK),
+        host("fd52:1a9::", Route::STACK),
         host("10.9.0.3", Route::peer(0)),
         host("fd52:1a9::3", Route::peer(0)),
         host("10.9.0.2", Route::peer(1)),

@@ -133,6 +133,26 @@ fn routes_are_ours_by_their_protocol() {
 }
 
 #[test]
+fn a_routes_own_mtu_is_seen() {
+    isolated(async || {
+        let netlink = Netlink::connect()?;
+        tun(&netlink).await?;
+        for (route, destination, mtu) in [
+            ("ip route add 192.168.40.0/24 dev tun0 mtu 1300", net("192.168.40.0/24"), Some(1300)),
+            ("ip route add 192.168.41.0/24 dev tun0 mtu lock 1300", net("192.168.41.0/24"), Some(1300)),
+            ("ip -6 route add fd00:40::/64 dev tun0 mtu 1300", net("fd00:40::/64"), Some(1300)),
+            ("ip route add 192.168.42.0/24 dev tun0 advmss 1200", net("192.168.42.0/24"), None),
+        ] {
+            run(route)?;
+            let routes = netlink.routes().await?;
+            let found: Vec<_> = routes.iter().filter(|route| route.destination == destination).collect();
+            assert_eq!(found.iter().map(|route| route.mtu).collect::<Vec<_>>(), [mtu], "{route}");
+        }
+        Ok(())
+    });
+}
+
+#[test]
 fn foreign_routes_stay() {
     isolated(async || {
         let netlink = Netlink::connect()?;

@@ -10,7 +10,8 @@ use rtnetlink::{
     packet_route::{
         AddressFamily,
         route::{
-            RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteProtocol, RouteScope, RouteType,
+            RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteMetric, RouteProtocol, RouteScope,
+            RouteType,
         },
     },
 };
@@ -157,6 +158,7 @@ fn parse(message: &RouteMessage) -> Option<KernelRoute> {
         metric: 0,
         kind: message.header.kind.into(),
         table: message.header.table.into(),
+        mtu: None,
     };
     for attribute in &message.attributes {
         match attribute {
@@ -165,6 +167,12 @@ fn parse(message: &RouteMessage) -> Option<KernelRoute> {
             RouteAttribute::Gateway(address) => route.gateway = ip(address),
             RouteAttribute::Priority(metric) => route.metric = *metric,
             RouteAttribute::Table(table) => route.table = *table,
+            RouteAttribute::Metrics(metrics) => {
+                route.mtu = metrics.iter().find_map(|metric| match metric {
+                    RouteMetric::Mtu(mtu) => Some(*mtu),
+                    _ => None,
+                });
+            }
             _ => {}
         }
     }
@@ -193,6 +201,7 @@ mod tests {
             metric,
             kind,
             table,
+            mtu: None,
         }
     }
 

@@ -148,7 +148,7 @@ fn addresses() -> Vec<Row> {
         to("v6 to a compatible address", Martian, "::10.9.0.2"),
         to("v6 to the hub", Local, "fd52:1a9::1"),
         to("v6 to a hole in the LAN that is unreachable", Local, "fd40::dead"),
-        to("v6 to the routers of the subnet", UnknownDestination, "fd52:1a9::"),
+        to("v6 to the routers of the subnet", Local, "fd52:1a9::"),
         to("v6 to the hub's uplink address", UnknownDestination, "2001:db8::2"),
         to("v6 to nobody in the subnet", UnknownDestination, "fd52:1a9::77"),
         to("v6 to the internet", UnknownDestination, "2001:4860:4860::8888"),
