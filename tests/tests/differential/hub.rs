@@ -233,7 +233,7 @@ const SYSCTLS: [(&str, &str); 13] = [
     ("ipv6/conf/eth0/disable_ipv6", "0"),
 ];
 
-const NETWORK: [&str; 13] = [
+const NETWORK: [&str; 15] = [
     "ip address add 10.9.0.1/24 dev wg0",
     "ip address add fd52:1a9::1/64 dev wg0 nodad",
     "ip route add 192.168.40.0/24 dev wg0",
@@ -248,6 +248,9 @@ const NETWORK: [&str; 13] = [
     "ip route add unreachable 192.168.40.200/32",
     "ip route add 2001:db8:40::/64 dev eth0",
     "ip route add unreachable fd40::dead/128",
+    // A part of them behind a narrower way.
+    "ip route add 192.168.40.128/27 dev wg0 mtu 1300",
+    "ip route add fd40:0:0:80::/64 dev wg0 mtu 1300",
 ];
 
 /// Two peers as the daemon would put them in the maps: the phone, and home with its LANs. A third peer has a LAN and no
@@ -271,6 +274,8 @@ fn peers() -> Vec<MapChange> {
         lan("fd40::/56", Route::peer(1)),
         lan("192.168.40.64/26", Route::STACK),
         host("192.168.40.200", Route::STACK),
+        lan("192.168.40.128/27", Route::STACK),
+        lan("fd40:0:0:80::/64", Route::STACK),
         host("fd40::dead", Route::STACK),
     ]
 }

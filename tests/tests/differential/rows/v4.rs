@@ -153,6 +153,7 @@ fn addresses() -> Vec<Row> {
 
 fn sizes() -> Vec<Row> {
     let sized = |size, df| v4(|ip| ip.dont_fragment = df).carry(&udp(payload4(size)));
+    let narrow = |size| v4(|ip| ip.destination = [192, 168, 40, 130].into()).carry(&udp(payload4(size)));
     vec![
         fast("v4 as long as the MTU with DF", sized(MTU, true)),
         fast("v4 as long as the MTU without DF", sized(MTU, false)),
@@ -163,6 +164,8 @@ fn sizes() -> Vec<Row> {
         stack("v4 too long and ttl 1", Verdict::TtlExpired, {
             v4(|ip| ip.ttl = 1).carry(&udp(payload4(MTU + 1)))
         }),
+        stack("v4 as long as a narrower route's MTU", Verdict::Local, narrow(1300)),
+        stack("v4 too long for a narrower route", Verdict::Local, narrow(1301)),
         stack("v4 too long for the hub", Verdict::Local, {
             v4(|ip| ip.destination = HUB).carry(&udp(payload4(MTU + 1)))
         }),

@@ -168,10 +168,14 @@ fn addresses() -> Vec<Row> {
 
 fn sizes() -> Vec<Row> {
     let sized = |size| v6(|_| {}).carry(&udp(payload6(size)));
+    let target = "fd40:0:0:80::1".parse().expect("an address");
+    let narrow = |size| v6(|ip| ip.destination = target).carry(&udp(payload6(size)));
     vec![
         fast("v6 as long as the MTU", sized(MTU)),
         stack("v6 one byte too long", Verdict::TooBig, sized(MTU + 1)),
         stack("v6 far too long", Verdict::TooBig, sized(9000)),
+        stack("v6 as long as a narrower route's MTU", Verdict::Local, narrow(1300)),
+        stack("v6 too long for a narrower route", Verdict::Local, narrow(1301)),
         stack("v6 too long and hop limit 1", Verdict::TtlExpired, {
             v6(|ip| ip.hop_limit = 1).carry(&udp(payload6(MTU + 1)))
         }),
