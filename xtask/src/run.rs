@@ -2,6 +2,7 @@
 
 use std::{
     ffi::OsStr,
+    io::{self, IsTerminal as _},
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
 };
@@ -45,41 +46,66 @@ pub(crate) fn run(env: &Env, args: &Args) -> Result<()> {
     root_is_possible("relay up")?;
     setup::running()?;
     let relay = build::relay(env, Profile::Release)?;
-    let (given, up) = split_config(&args.up);
-    let config = std::path::absolute(given.unwrap_or(&args.config)).context("finding the current folder")?;
+    let given = Given::among(&args.up);
+    let config = given.config.unwrap_or(&args.config);
+    let config = std::path::absolute(config).context("finding the current folder")?;
     if !exists_for_root(&config)? {
-        let mut init = as_root(&relay, &[])?;
-        init.args([OsStr::new("init"), OsStr::new("--config"), config.as_os_str()]);
-        if let Some(endpoint) = &args.endpoint {
-            init.args(["--endpoint", endpoint]);
-        }
-        run_command(&format!("making a first configuration, {}", config.display()), &mut init).context(
-            "relay init did not finish; where this machine's address is private, give what peers dial: \
-             cargo xtask run --endpoint HOST:PORT",
-        )?;
+        init(&relay, &config, args.endpoint.as_deref().or(given.endpoint))?;
     }
     say("==> relay up (Ctrl-C takes it down)");
     let mut command = as_root(&relay, &[])?;
     command
         .args([OsStr::new("up"), OsStr::new("--down-on-exit"), OsStr::new("--config"), config.as_os_str()])
-        .args(up);
+        .args(given.rest);
     Err(command.exec()).with_context(|| format!("starting {}", relay.display()))
 }
 
-/// Takes `--config PATH` out of the arguments for `relay up`, since `relay init` must be told the same.
-fn split_config(args: &[String]) -> (Option<&Path>, Vec<&String>) {
-    let (mut config, mut rest) = (None, Vec::new());
-    let mut args = args.iter();
-    while let Some(arg) = args.next() {
-        if arg == "--config" {
-            config = args.next().map(Path::new);
-        } else if let Some(path) = arg.strip_prefix("--config=") {
-            config = Some(Path::new(path));
-        } else {
-            rest.push(arg);
+/// `relay init`; where it cannot find out what peers dial and somebody sits at the terminal, with their answer.
+fn init(relay: &Path, config: &Path, endpoint: Option<&str>) -> Result<()> {
+    let what = format!("making a first configuration, {}", config.display());
+    let attempt = |endpoint: Option<&str>| {
+        let mut command = as_root(relay, &[])?;
+        command.args([OsStr::new("init"), OsStr::new("--config"), config.as_os_str()]);
+        command.args(endpoint.into_iter().flat_map(|endpoint| ["--endpoint", endpoint]));
+        run_command(&what, &mut command)
+    };
+    let Err(error) = attempt(endpoint) else { return Ok(()) };
+    if endpoint.is_none() && io::stdin().is_terminal() {
+        eprint!("What do peers dial, HOST or HOST:PORT? ");
+        let mut answer = String::new();
+        io::stdin().read_line(&mut answer).context("reading what peers dial")?;
+        if !answer.trim().is_empty() {
+            return attempt(Some(answer.trim()));
         }
     }
-    (config, rest)
+    Err(error).context("where this machine's address is private: cargo xtask run --endpoint HOST:PORT")
+}
+
+/// What stands among the arguments for `relay up` and is for `relay init` as well, or for it alone.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Given<'a> {
+    config: Option<&'a Path>,
+    endpoint: Option<&'a str>,
+    rest: Vec<&'a str>,
+}
+
+impl<'a> Given<'a> {
+    fn among(args: &'a [String]) -> Self {
+        let mut given = Self::default();
+        let mut args = args.iter().map(String::as_str);
+        while let Some(arg) = args.next() {
+            let (name, value) = match arg.split_once('=') {
+                Some((name, value)) => (name, Some(value)),
+                None => (arg, None),
+            };
+            match name {
+                "--config" => given.config = value.or_else(|| args.next()).map(Path::new),
+                "--endpoint" => given.endpoint = value.or_else(|| args.next()),
+                _ => given.rest.push(arg),
+            }
+        }
+        given
+    }
 }
 
 /// Whether the file is there, asked as root: relay's folder is 0700.
@@ -96,12 +122,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn config_is_found_among_arguments() {
-        let args = ["-v", "--config", "/a/relay.toml", "--socket=/s"].map(str::to_owned);
-        let (config, rest) = split_config(&args);
-        assert_eq!(config, Some(Path::new("/a/relay.toml")));
-        assert_eq!(rest, ["-v", "--socket=/s"]);
-        assert_eq!(split_config(&["--config=/b".to_owned()]).0, Some(Path::new("/b")));
-        assert_eq!(split_config(&[]).0, None);
+    fn what_init_must_know_is_found_among_arguments() {
+        let args = ["-v", "--config", "/a/relay.toml", "--socket=/s", "--endpoint=vps:1"].map(str::to_owned);
+        let given = Given::among(&args);
+        assert_eq!(given.config, Some(Path::new("/a/relay.toml")));
+        assert_eq!(given.endpoint, Some("vps:1"));
+        assert_eq!(given.rest, ["-v", "--socket=/s"]);
+        assert_eq!(Given::among(&["--config=/b".to_owned()]).config, Some(Path::new("/b")));
+        assert_eq!(Given::among(&[]), Given::default());
     }
 }
