@@ -17,6 +17,7 @@ use crate::{
         datapath::{self, Datapath, Pins},
         firewall as nft,
         netlink::Netlink,
+        odd_sysctls,
         sysctl::{self, Journal, Sysctl},
         userspace::Userspace,
         wireguard,
@@ -171,6 +172,9 @@ impl Host {
             ip_rules: self.netlink.rules().await?,
             forwarding_v4: one(Sysctl::Ipv4Forward),
             forwarding_v6: one(Sysctl::Ipv6Forward),
+            odd_sysctls_v4: observed.link.as_ref().map_or_else(Vec::new, |_| odd_sysctls::v4(name)),
+            odd_sysctls_v6: (observed.link.as_ref())
+                .map_or_else(Vec::new, |link| odd_sysctls::v6(name, link.mtu)),
         };
         let uplink = self.netlink.uplink().await?.map(|uplink| uplink.interface);
         let port = desired.listen_port;

@@ -30,6 +30,11 @@ pub struct HostFacts {
     pub forwarding_v4: bool,
     /// Whether IPv6 forwarding is on.
     pub forwarding_v6: bool,
+    /// Other sysctls by which the kernel forwards IPv4 in the tunnel otherwise than the fast path, as `sysctl` prints
+    /// them.
+    pub odd_sysctls_v4: Vec<String>,
+    /// The same for IPv6.
+    pub odd_sysctls_v6: Vec<String>,
 }
 
 /// The answer.
@@ -83,6 +88,11 @@ fn of_facts(
     }
     if versions.contains(&Version::V6) && !facts.forwarding_v6 {
         return kept("net.ipv6.conf.all.forwarding = 0".into(), "sysctl -w net.ipv6.conf.all.forwarding=1");
+    }
+    let odd = [(Version::V4, &facts.odd_sysctls_v4), (Version::V6, &facts.odd_sysctls_v6)];
+    let ours = odd.into_iter().filter(|(version, _)| versions.contains(version));
+    if let Some(sysctl) = ours.flat_map(|(_, list)| list).next() {
+        return kept(sysctl.clone(), "the fast path knows only the kernel's default; set it back to that");
     }
     if let Some(program) = facts.foreign_tc_programs.first() {
         return kept(

@@ -200,6 +200,12 @@ fn facts_of_the_host() {
         "net.ipv6.conf.all.forwarding",
     );
     assert_eq!(verdict(HostFacts { forwarding_v6: false, ..forwarding_on() }, V4), TunnelForwarding::Free);
+    let forwarding =
+        || HostFacts { odd_sysctls_v4: vec!["net.ipv4.conf.wg0.forwarding = 0".into()], ..forwarding_on() };
+    kept(verdict(forwarding(), V4), "net.ipv4.conf.wg0.forwarding = 0");
+    let mtu = || HostFacts { odd_sysctls_v6: vec!["net.ipv6.conf.wg0.mtu = 1280".into()], ..forwarding_on() };
+    kept(verdict(mtu(), BOTH), "net.ipv6.conf.wg0.mtu = 1280");
+    assert_eq!(verdict(mtu(), V4), TunnelForwarding::Free);
     kept(
         verdict(HostFacts { foreign_tc_programs: vec!["cil_from_x".into()], ..forwarding_on() }, V4),
         "cil_from_x",

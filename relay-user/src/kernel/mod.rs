@@ -5,6 +5,7 @@ pub mod events;
 pub mod firewall;
 pub mod lock;
 pub mod netlink;
+pub mod odd_sysctls;
 mod rtnl;
 pub mod sysctl;
 pub mod userspace;

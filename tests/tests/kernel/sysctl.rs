@@ -3,7 +3,10 @@
 use std::{fs, path::Path};
 
 use anyhow::Result;
-use relay_user::kernel::sysctl::{self, Journal, Restored, Sysctl};
+use relay_user::kernel::{
+    odd_sysctls,
+    sysctl::{self, Journal, Restored, Sysctl},
+};
 
 use crate::{
     space::{self, isolated, run},
@@ -50,6 +53,30 @@ fn names_are_those_of_the_kernel() {
         let error = journal().set(&absent, "0").expect_err("no such interface").to_string();
         assert!(error.contains("net.ipv4.conf.nowhere.send_redirects to 0"), "{error}");
         assert!(!Path::new(FILE).exists());
+        Ok(())
+    });
+}
+
+#[test]
+fn what_the_fast_path_does_not_know_is_seen() {
+    isolated(async || {
+        run("ip link add wg.0 mtu 1420 type veth peer name other")?;
+        forward("1")?;
+        let odd = || (odd_sysctls::v4("wg.0"), odd_sysctls::v6("wg.0", 1420));
+        assert_eq!(odd(), (vec![], vec![]));
+        for (path, value, shown) in [
+            ("net/ipv4/conf/wg.0/forwarding", "0", "net.ipv4.conf.wg.0.forwarding = 0"),
+            ("net/ipv4/ip_forward_use_pmtu", "1", "net.ipv4.ip_forward_use_pmtu = 1"),
+            ("net/ipv6/conf/wg.0/mtu", "1300", "net.ipv6.conf.wg.0.mtu = 1300"),
+            ("net/ipv6/conf/wg.0/disable_ipv6", "1", "net.ipv6.conf.wg.0.disable_ipv6 = 1"),
+        ] {
+            let before = space::sysctl(path)?;
+            fs::write(format!("/proc/sys/{path}"), value)?;
+            let (v4, v6) = odd();
+            assert_eq!([v4, v6].concat(), [shown]);
+            fs::write(format!("/proc/sys/{path}"), before)?;
+        }
+        assert_eq!(odd(), (vec![], vec![]));
         Ok(())
     });
 }
