@@ -291,6 +291,7 @@ mod tests {
             metric: 0,
             kind: 1,
             table: 254,
+            mtu: None,
         };
         let routes = [
             route("0.0.0.0/0", 2, STATIC),
