@@ -15,6 +15,10 @@ use crate::packet::{Ipv4, Ipv6, Transport};
 pub(super) fn rows() -> Vec<Row> {
     vec![
         row("each peer's counters are its own", both(peers::<Ipv4>, peers::<Ipv6>)),
+        row(
+            "what goes by the fast path comes back by it",
+            both(there_and_back::<Ipv4>, there_and_back::<Ipv6>),
+        ),
         row("a single address comes before a prefix", both(precedence::<Ipv4>, precedence::<Ipv6>)),
         row("the hub's own addresses are the stack's", both(local::<Ipv4>, local::<Ipv6>)),
         row("the subnet's broadcast is the stack's", broadcast()),
@@ -61,6 +65,34 @@ fn peers<I: Family>() -> Vec<Case> {
     pairs
         .filter(|(from, to)| from.1 != to.1)
         .map(|(from, to)| forwarded::<I>(from.0, to.0, (from.1, to.1)))
+        .collect()
+}
+
+/// From everywhere to everywhere. What is fast does not depend on which end sends, so that whoever tracks connections
+/// sees both directions of one, or neither.
+fn there_and_back<I: Family>() -> Vec<Case> {
+    let peers = [
+        (Place::Home, HOME),
+        (Place::Nas, HOME),
+        (Place::Phone, PHONE),
+        (Place::Printer, PHONE),
+        (Place::Laptop, LAPTOP),
+        (Place::Camera, LAPTOP),
+    ];
+    let others = [Place::Hub, Place::Kept, Place::Better, Place::Nobody];
+    let places = || peers.iter().map(|peer| peer.0).chain(others);
+    let peer = |place| peers.iter().find(|peer| peer.0 == place).map(|peer| peer.1);
+    let pairs = places().flat_map(|from| places().map(move |to| (from, to)));
+    pairs
+        .map(|(from, to)| match (peer(from), peer(to)) {
+            (Some(sender), Some(receiver)) if sender != receiver => {
+                forwarded::<I>(from, to, (sender, receiver))
+            }
+            (Some(_), Some(_)) => punted::<I>(from, to, Verdict::SamePeer),
+            (None, Some(_)) => punted::<I>(from, to, Verdict::UnknownSource),
+            (_, None) if to == Place::Nobody => punted::<I>(from, to, Verdict::UnknownDestination),
+            (_, None) => punted::<I>(from, to, Verdict::Local),
+        })
         .collect()
 }
 

@@ -5,7 +5,10 @@ use std::{
     thread,
 };
 
-use relay_tests::namespace::sysctl;
+use relay_tests::{
+    namespace::sysctl,
+    packet::{Ip as _, Ipv4, Transport},
+};
 
 use super::*;
 
@@ -94,6 +97,30 @@ fn switching_it_loses_no_packet() {
         let counters = maps.counters()?;
         let (fast, off) = (counters.verdict(Verdict::Redirected), counters.verdict(Verdict::Off));
         ensure!((fast, off) == (TIMES / 2, TIMES / 2), "{counters:?}");
+        Ok(())
+    });
+}
+
+#[test]
+fn the_mtu_is_the_one_of_the_moment() {
+    on_each_hook(|hook| {
+        let mut tunnel = tunnel()?;
+        let datapath = start(&interface(&tunnel)?, hook)?;
+        let ip = Ipv4::new([10, 9, 0, 3].into(), [192, 168, 40, 10].into());
+        let packet = ip.carry(&Transport::Udp(40_000, 80, vec![0x5a; 1300 - 28]));
+        for (mtu, fits) in [(1420, true), (1299, false), (1300, true), (1280, false), (9000, true)] {
+            let before = datapath.maps.counters()?;
+            tunnel.set_mtu(mtu)?;
+            tunnel.send(&packet)?;
+            if fits {
+                let (_, arrived) = tunnel.receive().with_context(|| format!("lost at MTU {mtu}"))?;
+                ensure!(arrived.len() == packet.len(), "{} bytes arrived at MTU {mtu}", arrived.len());
+            }
+            let after = datapath.maps.counters()?;
+            let moved = |verdict| after.verdict(verdict) - before.verdict(verdict);
+            let moved = [Verdict::Redirected, Verdict::TooBig].map(moved);
+            ensure!(moved == [u64::from(fits), u64::from(!fits)], "at MTU {mtu}: {moved:?}");
+        }
         Ok(())
     });
 }

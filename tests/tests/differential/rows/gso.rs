@@ -44,6 +44,10 @@ fn tcp() -> Vec<Row> {
         fast("gso v4 without DF", four(|ip| ip.dont_fragment = false, segment4, 5000)),
         fast("gso v4 as long as one can be", four(|_| {}, segment4, 65_535 - 40)),
         fast("gso v4 with ECN", four(|ip| ip.tos = 2, segment4, 5000)),
+        fast("gso v4 no longer than one segment", four(|_| {}, segment4, 1000)),
+        // Nobody sends such a thing; a TUN lets it in, and the rule clamps it once for all segments.
+        fast("gso v4 syn", opening(VnetHeader::TCPV4, &v4(|_| {}), segment4)),
+        fast("gso v6 syn", opening(VnetHeader::TCPV6, &v6(|_| {}), segment6)),
         fast("gso v4 ttl 2", four(|ip| ip.ttl = 2, segment4, 5000)),
         stack("gso v4 segments one byte too long", Verdict::TooBig, four(|_| {}, segment4 + 1, 10_000)),
         stack("gso v4 segments too long without DF", Verdict::TooBig, {
@@ -75,12 +79,23 @@ fn six(change: impl FnOnce(&mut Ipv6), segment: u16, payload: usize) -> Sent {
 
 fn merged<I: Ip>(gso_type: u8, ip: &I, segment: u16, payload: usize) -> Sent {
     let payload = (0..payload).map(|at| (at / 7) as u8).collect();
-    let tcp = Tcp { payload, checksum_offloaded: true, ..Tcp::new(flag::ACK | flag::PSH) };
+    of_segments(gso_type, ip, segment, Tcp { payload, ..Tcp::new(flag::ACK | flag::PSH) })
+}
+
+/// A SYN with data for three segments, which its options make shorter.
+fn opening<I: Ip>(gso_type: u8, ip: &I, segment: u16) -> Sent {
+    let syn = Tcp::syn(1460);
+    let segment = segment - syn.options.len() as u16;
+    of_segments(gso_type, ip, segment, Tcp { payload: vec![8; 3 * usize::from(segment)], ..syn })
+}
+
+fn of_segments<I: Ip>(gso_type: u8, ip: &I, segment: u16, tcp: Tcp) -> Sent {
     let headers = I::HEADER as u16;
+    let tcp = Tcp { checksum_offloaded: true, ..tcp };
     let header = VnetHeader {
         flags: VnetHeader::NEEDS_CHECKSUM,
         gso_type,
-        header_length: headers + 20,
+        header_length: headers + 20 + tcp.options.len() as u16,
         gso_size: segment,
         checksum_start: headers,
         checksum_offset: 16,

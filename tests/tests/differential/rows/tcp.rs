@@ -25,6 +25,7 @@ pub(super) fn rows() -> Vec<Row> {
         fast("syn mss 1300", tcp4(Tcp::syn(1300))),
         fast("syn mss 536", tcp4(Tcp::syn(536))),
         fast("syn mss 0", tcp4(Tcp::syn(0))),
+        fast("syn mss 1", tcp4(Tcp::syn(1))),
         fast("syn mss 65535", tcp4(Tcp::syn(65535))),
         fast("syn mss alone", tcp4(syn(&[2, 4, 5, 180]))),
         fast("syn without options", tcp4(Tcp::new(flag::SYN))),
@@ -32,6 +33,11 @@ pub(super) fn rows() -> Vec<Row> {
         fast("syn with two MSS options, of which the first counts", tcp4(syn(&[2, 4, 5, 180, 2, 4, 5, 180]))),
         fast("syn+ack mss 1460", tcp4(flagged(flag::SYN | flag::ACK, 1460))),
         fast("syn with ecn", tcp4(flagged(flag::SYN | ece | cwr, 1460))),
+        fast("syn with the ecn nonce's bit, and reserved ones", {
+            let mut bytes = tcp4(Tcp::syn(1460));
+            bytes[32] |= 0x0f;
+            bytes
+        }),
         fast("syn+psh", tcp4(flagged(flag::SYN | flag::PSH, 1460))),
         fast("ack with something like an MSS", tcp4(options(flag::ACK, &[2, 4, 5, 180]))),
         fast("fin", tcp4(Tcp::new(flag::FIN | flag::ACK))),

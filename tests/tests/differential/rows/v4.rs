@@ -87,6 +87,13 @@ fn headers() -> Vec<Row> {
         stack("v4 cut inside the header", Verdict::Malformed, udp4(|_| {})[..19].to_vec()),
         stack("v4 of one byte", Verdict::Malformed, vec![0x45]),
     ];
+    // Both zeros of one's complement: only the first is ever computed (RFC 1624 3), and either is right.
+    rows.push(fast("v4 checksum 0x0000", with_checksum(0)));
+    rows.push(fast("v4 checksum 0xffff in place of 0x0000", {
+        let mut bytes = with_checksum(0);
+        bytes[10..12].fill(0xff);
+        bytes
+    }));
     // The checksum's own carries: it comes out as every value around zero.
     let names = ["v4 checksum 0xfffe", "v4 checksum 0xfeff", "v4 checksum 0x0001", "v4 checksum 0x0100"];
     let wanted = [0xfffe_u16, 0xfeff, 0x0001, 0x0100];

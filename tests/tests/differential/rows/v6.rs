@@ -152,6 +152,8 @@ fn addresses() -> Vec<Row> {
         to("v6 to the hub's uplink address", UnknownDestination, "2001:db8::2"),
         to("v6 to nobody in the subnet", UnknownDestination, "fd52:1a9::77"),
         to("v6 to the internet", UnknownDestination, "2001:4860:4860::8888"),
+        to("v6 to a phone by 6to4", UnknownDestination, "2002:a09:3::1"),
+        from("v6 from a phone by 6to4", UnknownSource, "2002:a09:3::1"),
         to("v6 to one address behind the LAN", UnknownDestination, "fd40:0:0:100::"),
         from("v6 from nobody in the subnet", UnknownSource, "fd52:1a9::77"),
         from("v6 from the internet", UnknownSource, "2001:4860:4860::8888"),
