@@ -1,6 +1,6 @@
 //! What `relay peer list` and `relay peer show` print.
 
-use std::fmt::Write as _;
+use std::{collections::HashMap, fmt::Write as _};
 
 use anyhow::Result;
 use serde::Serialize;
@@ -52,8 +52,14 @@ impl<'a> PeerView<'a> {
 
 /// All peers in the order of the file.
 pub(super) fn list(config: &Config, json: bool) -> Result<()> {
-    let names = config.written.peers.iter().map(|peer| peer.get_ref().name.get_ref());
-    let peers: Vec<PeerView<'_>> = names.filter_map(|name| config.peer(name)).map(PeerView::new).collect();
+    let of = |enabled| {
+        let peers = if enabled { &config.desired.peers } else { &config.disabled };
+        peers.iter().map(move |(key, peer)| (peer.name.as_str(), (key, peer, enabled)))
+    };
+    let by_name: HashMap<&str, _> = of(true).chain(of(false)).collect();
+    let names = config.written.peers.iter().map(|peer| peer.get_ref().name.get_ref().as_str());
+    let peers: Vec<PeerView<'_>> =
+        names.filter_map(|name| by_name.get(name)).map(|&peer| PeerView::new(peer)).collect();
     if json {
         return print_json(&peers);
     }
