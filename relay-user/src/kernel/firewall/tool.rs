@@ -1,6 +1,6 @@
 //! Runs a tool: arguments as they are, input through stdin, one error.
 
-use std::{env, io, process::Stdio, time::Duration};
+use std::{env, io, path::PathBuf, process::Stdio, time::Duration};
 
 use tokio::{io::AsyncWriteExt as _, process::Command, time::timeout};
 
@@ -28,7 +28,8 @@ async fn perform(argv: &[String], input: &str, act: &str) -> Result<String, Fire
         io::ErrorKind::NotFound => FirewallError::Missing { program: program.to_owned() },
         _ => FirewallError::Run { program: program.to_owned(), cause },
     };
-    let mut child = Command::new(program)
+    // By its path: a name alone, with a PATH of ours, would fork this process with all its memory instead of spawning.
+    let mut child = Command::new(find(program))
         .args(arguments)
         .env("PATH", path())
         .env("LC_ALL", "C")
@@ -63,8 +64,26 @@ async fn perform(argv: &[String], input: &str, act: &str) -> Result<String, Fire
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
+/// The program's path; its name where there is none, which then fails to start with the right words.
+fn find(program: &str) -> PathBuf {
+    let path = path();
+    let found = env::split_paths(&path).map(|folder| folder.join(program)).find(|path| path.is_file());
+    found.unwrap_or_else(|| program.into())
+}
+
 /// The caller's, and where Debian has these tools: the path of root by `su` lacks it.
 fn path() -> String {
     let path = env::var("PATH").unwrap_or_default();
     [path.as_str(), "/usr/sbin", "/sbin", "/usr/bin", "/bin"].join(":")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_are_found_where_they_are() {
+        assert!(find("sh").is_absolute());
+        assert_eq!(find("no-such-program"), PathBuf::from("no-such-program"));
+    }
 }
