@@ -24,7 +24,7 @@ use crate::process::capture;
 const PARTS: u32 = 2;
 
 /// What one test program may take in the guest, in seconds. PID 1 ends it then and goes on with the next.
-const PROGRAM_SECONDS: u64 = 15 * 60;
+const PROGRAM_SECONDS: u64 = 25 * 60;
 
 /// What goes into guests.
 pub(crate) struct Guest<'a> {
