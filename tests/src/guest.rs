@@ -1,6 +1,6 @@
 //! What a test can know of the guest it runs in, and say to the table that `cargo xtask test vm` prints.
 
-use std::fs;
+use std::{fs, time::Duration};
 
 /// The kernel line of the guest, as "6.12"; nothing outside of a guest.
 pub fn line() -> Option<String> {
@@ -18,6 +18,15 @@ pub fn kernel_version() -> (u32, u32) {
         (Some(major), Some(minor)) => (major, minor),
         _ => panic!("{release:?} does not begin with two numbers"),
     }
+}
+
+/// How much slower a guest may be than the host, when its processors are emulated on ones that others use too.
+const SLOWNESS: u32 = 8;
+
+/// How long to wait here for what takes the host at most `deadline`.
+#[must_use]
+pub fn patience(deadline: Duration) -> Duration {
+    if line().is_some() { deadline * SLOWNESS } else { deadline }
 }
 
 /// Says in the table that something is not tried here, and why. The test that calls it has proved nothing.

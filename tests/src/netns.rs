@@ -26,6 +26,8 @@ use nix::{
     unistd::Pid,
 };
 
+use crate::guest::patience;
+
 /// Names of our namespaces are `rly-<pid of the test>-<number>-<role>`.
 const PREFIX: &str = "rly-";
 const NAMED: &str = "/run/netns";
@@ -264,9 +266,11 @@ pub fn checked(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Tries until it works; the last failure is the reason in the error. `what` completes "waiting for …".
+/// Tries until it works; the last failure is the reason in the error. `what` completes "waiting for …", `deadline` is for
+/// the host and longer in a guest ([`patience`]).
 pub fn wait_for<T>(what: &str, deadline: Duration, mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
     const PAUSE: Duration = Duration::from_millis(50);
+    let deadline = patience(deadline);
     let begun = Instant::now();
     loop {
         match attempt() {
