@@ -1,13 +1,14 @@
 //! Who holds it: processes that die, devices that go, programs that are replaced while packets flow.
 
 use std::{
+    net::Ipv6Addr,
     sync::atomic::{AtomicBool, Ordering},
     thread,
 };
 
 use relay_tests::{
     namespace::sysctl,
-    packet::{Ip as _, Ipv4, Transport},
+    packet::{Ip as _, Ipv4, Ipv6, Transport},
 };
 
 use super::*;
@@ -121,6 +122,42 @@ fn the_mtu_is_the_one_of_the_moment() {
             let moved = [Verdict::Redirected, Verdict::TooBig].map(moved);
             ensure!(moved == [u64::from(fits), u64::from(!fits)], "at MTU {mtu}: {moved:?}");
         }
+        Ok(())
+    });
+}
+
+/// Sends what comes out in again, as a hub does that believes the other one to be the way; says how often that went.
+fn circles(tunnel: &mut Tun, maps: &PinnedMaps, mut packet: Vec<u8>) -> Result<usize> {
+    for circle in 0.. {
+        ensure!(circle < 256, "it never ends");
+        let before = redirected(maps)?;
+        tunnel.send(&packet)?;
+        if redirected(maps)? == before {
+            return Ok(circle);
+        }
+        packet = tunnel.receive()?.1;
+    }
+    unreachable!("the loop returns");
+}
+
+#[test]
+fn a_loop_between_hubs_ends() {
+    on_each_hook(|hook| {
+        let mut tunnel = tunnel()?;
+        let mut datapath = start(&interface(&tunnel)?, hook)?;
+        let (phone, home): (Ipv6Addr, Ipv6Addr) = ("fd52:1a9::3".parse()?, "fd52:1a9::2".parse()?);
+        datapath.maps.apply(&[
+            MapChange::SetHost(phone.into(), Route::peer(0)),
+            MapChange::SetHost(home.into(), Route::peer(1)),
+        ])?;
+        let echo = |kind| Transport::Icmp(kind, 0, [0, 1, 0, 2], vec![7; 56]);
+        let v4 = Ipv4 { ttl: 255, ..Ipv4::new([10, 9, 0, 3].into(), [10, 9, 0, 2].into()) };
+        let v6 = Ipv6 { hop_limit: 255, ..Ipv6::new(phone, home) };
+        for packet in [v4.carry(&echo(8)), v6.carry(&echo(128))] {
+            ensure!(circles(&mut tunnel, &datapath.maps, packet)? == 254);
+        }
+        let counters = datapath.maps.counters()?;
+        ensure!(counters.verdict(Verdict::TtlExpired) == 2, "{counters:?}");
         Ok(())
     });
 }
