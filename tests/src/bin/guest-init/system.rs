@@ -1,7 +1,7 @@
 //! From a bare kernel to a system in which tests can run.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 use std::process::Command;
 
@@ -11,14 +11,13 @@ use nix::sys::reboot::{RebootMode, reboot};
 use nix::sys::resource::{Resource, setrlimit};
 
 /// What a booted Debian has mounted: where, the file system's type, its options.
-const MOUNTS: [(&str, &str, &str); 10] = [
+const MOUNTS: [(&str, &str, &str); 9] = [
     ("/proc", "proc", ""),
     ("/sys", "sysfs", ""),
     ("/dev", "devtmpfs", "mode=0755"),
     ("/dev/pts", "devpts", "gid=5,mode=620,ptmxmode=666"),
     ("/dev/shm", "tmpfs", "mode=1777"),
     ("/run", "tmpfs", "mode=0755"),
-    ("/tmp", "tmpfs", "mode=1777"),
     ("/sys/fs/bpf", "bpf", "mode=0700"),
     ("/sys/fs/cgroup", "cgroup2", ""),
     ("/sys/kernel/tracing", "tracefs", ""),
@@ -39,6 +38,9 @@ pub(crate) fn prepare() -> Result<()> {
         mount(Some(kind), place, Some(kind), MsFlags::empty(), Some(options))
             .with_context(|| format!("mounting {kind} on {place}"))?;
     }
+    // Nothing is mounted on it: the root is in memory as well, and a checkout below /tmp has its programs there.
+    fs::create_dir_all("/tmp").context("making /tmp")?;
+    fs::set_permissions("/tmp", fs::Permissions::from_mode(0o1777)).context("opening /tmp to all")?;
     // The shell's <(…), which wg-quick uses, is a path below /dev/fd.
     for (link, to) in
         [("fd", "self/fd"), ("stdin", "self/fd/0"), ("stdout", "self/fd/1"), ("stderr", "self/fd/2")]
