@@ -43,6 +43,7 @@ pub(super) const NETNS: &[Package] = &[
     package("bpftool", "bpftool", "looks at pins and programs from outside relay"),
     package("conntrack", "conntrack", "reads and flushes what the laboratory's NATs remember"),
     package("curl", "curl", "the phone's browser"),
+    package("iputils-ping", "ping", "counts what gets lost while something happens to the daemon"),
 ];
 
 /// For guests: the machine, and what goes into it on top of what the laboratory needs.
