@@ -249,7 +249,7 @@ fn listeners(routes: &[KernelRoute], forwarding: bool) -> BTreeSet<u32> {
 
 fn sysctls(router_advertised: &BTreeSet<InterfaceName>) -> BTreeMap<Sysctl, String> {
     let accept_ra = router_advertised.iter().cloned().map(Sysctl::AcceptRa);
-    [Sysctl::Ipv4Forward, Sysctl::Ipv6Forward]
+    [Sysctl::Ipv4Forward, Sysctl::Ipv6Forward, Sysctl::all_send_redirects()]
         .into_iter()
         .chain(accept_ra)
         .filter_map(|sysctl| sysctl::read(&sysctl).map(|value| (sysctl, value)))

@@ -102,7 +102,7 @@ pub fn plan(desired: &Desired, backend: Backend, observed: &Observed, fast_path:
     let publications = datapath(desired, observed, fast_path, &mut changes);
     guard(desired, observed, &mut changes);
     interface(desired, backend, observed, &mut changes);
-    forwarding(desired, observed, &mut changes);
+    forwarding(desired, backend, observed, &mut changes);
     routes(desired, observed, &mut changes);
     changes.extend(publications);
     changes
@@ -236,8 +236,8 @@ fn guard(desired: &Desired, observed: &Observed, changes: &mut Vec<Change>) {
     }
 }
 
-fn forwarding(desired: &Desired, observed: &Observed, changes: &mut Vec<Change>) {
-    for (sysctl, value) in sysctls(desired, observed) {
+fn forwarding(desired: &Desired, backend: Backend, observed: &Observed, changes: &mut Vec<Change>) {
+    for (sysctl, value) in sysctls(desired, backend, observed) {
         // A sysctl that this kernel lacks (IPv6 switched off at boot) is not missed.
         if observed.sysctls.get(&sysctl).is_some_and(|now| *now != value) {
             changes.push(Change::SetSysctl(sysctl, value));
@@ -252,12 +252,17 @@ fn forwarding(desired: &Desired, observed: &Observed, changes: &mut Vec<Change>)
 
 /// The sysctls that forwarding needs, in the order in which they must be set.
 #[must_use]
-pub fn sysctls(desired: &Desired, observed: &Observed) -> Vec<(Sysctl, String)> {
+pub fn sysctls(desired: &Desired, backend: Backend, observed: &Observed) -> Vec<(Sysctl, String)> {
     let families = || {
         desired.addresses.iter().copied().chain(desired.peers.values().flat_map(|p| p.lans.iter().copied()))
     };
     let mut wanted = Vec::new();
     if families().any(|prefix| matches!(prefix, IpNet::V4(_))) {
+        // Kernel WireGuard switches redirects off for all when it opens (drivers/net/wireguard/device.c, wg_open): a
+        // hub that forwards back into its only interface would send one for every first packet.
+        if backend == Backend::Userspace {
+            wanted.push((Sysctl::all_send_redirects(), "0".to_owned()));
+        }
         wanted.push((Sysctl::Ipv4Forward, "1".to_owned()));
     }
     if families().any(|prefix| matches!(prefix, IpNet::V6(_))) {

@@ -31,6 +31,15 @@ pub enum Sysctl {
 }
 
 impl Sysctl {
+    /// `net.ipv4.conf.all.send_redirects`, which switches redirects on for every interface.
+    ///
+    /// # Panics
+    /// Never: `all` is a valid name.
+    #[must_use]
+    pub fn all_send_redirects() -> Self {
+        Self::SendRedirects("all".parse().expect("a valid name"))
+    }
+
     /// Its name with dots, as `sysctl` takes it.
     #[must_use]
     pub fn name(&self) -> String {

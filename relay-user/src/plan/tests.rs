@@ -306,3 +306,13 @@ fn no_change_can_print_a_key() {
     assert!(secrets.iter().all(|secret| !text.contains(secret.as_str())));
     assert!(!text.contains("[3, 3"), "bytes of the preshared key");
 }
+
+#[test]
+fn a_userspace_hub_sends_no_redirects_either() {
+    let desired = desired();
+    let mut observed = settled(&desired);
+    observed.sysctls.insert(Sysctl::all_send_redirects(), "1".into());
+    let todo = |backend| words(&plan(&desired, backend, &observed, &FastPath::on("test")));
+    assert_eq!(todo(Backend::Kernel), [""; 0]);
+    assert_eq!(todo(Backend::Userspace), ["set net.ipv4.conf.all.send_redirects = 0"]);
+}
