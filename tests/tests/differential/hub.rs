@@ -3,12 +3,11 @@
 use std::{
     fmt, fs,
     io::Write as _,
-    net::IpAddr,
     process::{Command, Stdio},
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use relay_common::{PeerCounters, Route, Verdict};
+use relay_common::{PeerCounters, Verdict};
 use relay_tests::{
     namespace::{in_namespaces, run, sysctl},
     program,
@@ -17,15 +16,13 @@ use relay_tests::{
 use relay_user::{
     firewall::table,
     kernel::datapath::{Datapath, Hook, Interface, Pins},
-    key::PublicKey,
     maps::MapChange,
 };
 
+use crate::peers::{self, HOME, PHONE};
+
 /// The tunnel's MTU in bytes, WireGuard's default on an Ethernet uplink.
 pub(crate) const MTU: u16 = 1420;
-
-const PHONE: PublicKey = PublicKey::new([1; 32]);
-const HOME: PublicKey = PublicKey::new([2; 32]);
 
 /// What stands on the tunnel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -253,39 +250,12 @@ const NETWORK: [&str; 15] = [
     "ip route add fd40:0:0:80::/64 dev wg0 mtu 1300",
 ];
 
-/// Two peers as the daemon would put them in the maps: the phone, and home with its LANs. A third peer has a LAN and no
-/// endpoint, so it is not there.
-fn peers() -> Vec<MapChange> {
-    let address = |text: &str| text.parse::<IpAddr>().expect("an address");
-    let host = |text: &str, route| MapChange::SetHost(address(text), route);
-    let lan = |text: &str, route| MapChange::SetLan(text.parse().expect("a prefix"), route);
-    vec![
-        MapChange::AssignSlot(PHONE, 0),
-        MapChange::AssignSlot(HOME, 1),
-        host("10.9.0.1", Route::STACK),
-        host("10.9.0.255", Route::STACK),
-        host("fd52:1a9::1", Route::STACK),
-        host("fd52:1a9::", Route::STACK),
-        host("10.9.0.3", Route::peer(0)),
-        host("fd52:1a9::3", Route::peer(0)),
-        host("10.9.0.2", Route::peer(1)),
-        host("fd52:1a9::2", Route::peer(1)),
-        lan("192.168.40.0/24", Route::peer(1)),
-        lan("fd40::/56", Route::peer(1)),
-        lan("192.168.40.64/26", Route::STACK),
-        host("192.168.40.200", Route::STACK),
-        lan("192.168.40.128/27", Route::STACK),
-        lan("fd40:0:0:80::/64", Route::STACK),
-        host("fd40::dead", Route::STACK),
-    ]
-}
-
 fn attach(tunnel: &Tun, enabled: bool) -> Result<Datapath> {
     let interface = Interface { name: tunnel.name().parse()?, index: tunnel.index() };
     let pins = Pins::new(interface.name.clone());
     let object = fs::read(program::object()?).context("read the eBPF object")?;
     let mut prepared = Datapath::prepare(&object, interface, pins, Hook::of_this_kernel())?;
-    ensure!(prepared.maps.apply(&peers())? == 0, "the maps overflow");
+    ensure!(prepared.maps.apply(&peers::changes(tunnel.index())?)? == 0, "the maps overflow");
     prepared.maps.apply(&[MapChange::Enable(enabled)])?;
     Ok(prepared.commit()?)
 }

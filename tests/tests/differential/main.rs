@@ -2,6 +2,7 @@
 //! must come out the same, and the same ICMP must come back. As root, on TUN devices in namespaces.
 
 mod hub;
+mod peers;
 mod random;
 mod rows;
 
