@@ -11,7 +11,6 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use aya::programs::{SchedClassifier, TcAttachType};
 use relay_tests::{
     guest,
     lab::{Relay, UDP_TIMEOUT, World, relay, web, with_everybody, world::NAS4},
@@ -87,7 +86,7 @@ fn unnoticed(
 
         let lost = lost(&world.phone.run("cat /run/ping")?)?;
         let shook = handshakes(world)? != before && begun.elapsed() < REKEY;
-        let programs = programs(world)?;
+        let programs = relay::programs_on(&world.vps, "wg0")?;
         guest::fact(
             &serde_json::json!({ "lifecycle": case, "lost": lost, "handshakes": u8::from(shook), "pings": PINGS }),
         );
@@ -128,15 +127,6 @@ fn lost(summary: &str) -> Result<u32> {
         Ok(all[at - back].parse()?)
     };
     Ok(number("transmitted")?.saturating_sub(number("received")?))
-}
-
-/// Programs on the hub's ingress hook, by either way of attaching.
-fn programs(world: &World) -> Result<usize> {
-    let filters = world.vps.run("tc filter show dev wg0 ingress").unwrap_or_default();
-    let links = world.vps.inside(|| {
-        Ok(SchedClassifier::query_tcx("wg0", TcAttachType::Ingress).map_or(0, |(_, links)| links.len()))
-    })?;
-    Ok(links + filters.matches("handle").count())
 }
 
 fn start_again(world: &World, relay: &mut Relay<'_>) -> Result<()> {

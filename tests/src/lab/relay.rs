@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
+use aya::programs::{SchedClassifier, TcAttachType};
 use relay_common::Verdict;
 use serde_json::Value;
 
@@ -29,6 +30,16 @@ pub fn binary() -> Result<PathBuf> {
     let own = env::current_exe()?;
     let found = own.ancestors().map(|folder| folder.join("relay")).find(|path| path.is_file());
     found.context("no relay beside the tests: run them with `cargo xtask test netns`")
+}
+
+/// How many programs sit on the interface's ingress hook, by either way of attaching.
+pub fn programs_on(machine: &Netns, interface: &str) -> Result<usize> {
+    let filters = machine.run(&format!("tc filter show dev {interface} ingress")).unwrap_or_default();
+    let links = machine.inside(|| {
+        // A kernel before 6.6 does not know the question.
+        Ok(SchedClassifier::query_tcx(interface, TcAttachType::Ingress).map_or(0, |(_, links)| links.len()))
+    })?;
+    Ok(links + filters.matches("handle").count())
 }
 
 /// A relay on a machine. Its daemon is killed with the machine.

@@ -1,9 +1,12 @@
 //! The admin's firewall is honoured within seconds, and quoted.
 
 use anyhow::{Result, ensure};
-use relay_tests::{lab::relay::Relay, netns::wait_for};
+use relay_tests::{
+    lab::relay::{Relay, programs_on},
+    netns::wait_for,
+};
 
-use crate::{DEADLINE, hub, machine, programs_on, status};
+use crate::{DEADLINE, hub, machine, status};
 
 fn wait_for_fast_path(hub: &Relay<'_>, on: bool, reason: &str) -> Result<()> {
     wait_for(&format!("the fast path to be {}", if on { "on" } else { "off" }), DEADLINE, || {

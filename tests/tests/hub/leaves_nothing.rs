@@ -1,9 +1,12 @@
 //! `relay down` leaves the host as it was, whatever happened in between.
 
 use anyhow::{Context as _, Result, ensure};
-use relay_tests::netns::{Netns, wait_for};
+use relay_tests::{
+    lab::relay::programs_on,
+    netns::{Netns, wait_for},
+};
 
-use crate::{DEADLINE, configured, hub, machine, programs_on};
+use crate::{DEADLINE, configured, hub, machine};
 
 /// Everything of the host that relay changes.
 fn traces(machine: &Netns) -> Result<String> {

@@ -14,7 +14,6 @@ mod without;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use aya::programs::{SchedClassifier, TcAttachType};
 use relay_tests::{lab::relay, netns::Netns};
 
 /// Five times what the slowest of these waits took on a busy machine with two cores.
@@ -51,16 +50,6 @@ fn configured(machine: &Netns) -> Result<relay::Relay<'_>> {
     hub.run(&["peer", "add", "home", "--lan", "192.168.40.0/24"])?;
     hub.run(&["peer", "add", "phone"])?;
     Ok(hub)
-}
-
-/// How many programs sit on the interface's ingress hook, by either way of attaching.
-fn programs_on(machine: &Netns, interface: &str) -> Result<usize> {
-    let filters = machine.run(&format!("tc filter show dev {interface} ingress")).unwrap_or_default();
-    let links = machine.inside(|| {
-        // A kernel before 6.6 does not know the question.
-        Ok(SchedClassifier::query_tcx(interface, TcAttachType::Ingress).map_or(0, |(_, links)| links.len()))
-    })?;
-    Ok(links + filters.matches("handle").count())
 }
 
 /// `relay status --json`.
