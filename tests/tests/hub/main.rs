@@ -5,6 +5,7 @@
 
 mod drift;
 mod firewall;
+mod guard;
 mod leaves_nothing;
 mod refuses;
 mod secrets;
