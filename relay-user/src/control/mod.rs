@@ -5,7 +5,7 @@
 //! | `GET /status` | [`crate::report::Status`] |
 //! | `GET /stats` | [`crate::report::Stats`] |
 //! | `POST /reload` | [`crate::report::Reloaded`], or 422 and [`crate::report::Refusal`]: the old state stays in force |
-//! | `POST /down` | 200 once everything is taken down; the daemon ends then |
+//! | `POST /down` | 200 once everything is taken down; the daemon ends then. Root only, or 422 |
 
 pub mod client;
 pub mod server;

@@ -8,10 +8,11 @@ use std::{
 
 use axum::{
     Json, Router,
-    extract::State,
+    extract::{ConnectInfo, State, connect_info::Connected},
     http::StatusCode,
     response::{IntoResponse, Response},
     routing::{get, post},
+    serve::IncomingStream,
 };
 use tokio::{
     net::UnixListener,
@@ -101,7 +102,10 @@ impl ControlSocket {
             .with_state(requests);
         async move {
             match listener {
-                Some(listener) => axum::serve(listener, router).with_graceful_shutdown(stop).await,
+                Some(listener) => {
+                    let service = router.into_make_service_with_connect_info::<Caller>();
+                    axum::serve(listener, service).with_graceful_shutdown(stop).await
+                }
                 None => Ok(()),
             }
         }
@@ -111,6 +115,16 @@ impl ControlSocket {
 impl Drop for ControlSocket {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// Who is at the other end; `None` where the kernel does not say.
+#[derive(Clone, Copy, Debug)]
+struct Caller(Option<u32>);
+
+impl Connected<IncomingStream<'_, UnixListener>> for Caller {
+    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
+        Self(stream.io().peer_cred().ok().map(|credentials| credentials.uid()))
     }
 }
 
@@ -131,7 +145,12 @@ async fn reload(requests: Requests) -> Response {
     answer(ask(requests, Request::Reload).await)
 }
 
-async fn down(requests: Requests) -> Response {
+/// The group may look and reload what root wrote; it may not end the hub.
+async fn down(ConnectInfo(caller): ConnectInfo<Caller>, requests: Requests) -> Response {
+    if caller.0 != Some(0) {
+        let message = "only root may take the hub down; run this with sudo".to_owned();
+        return answer::<()>(Ok(Err(Refusal { message })));
+    }
     answer(ask(requests, Request::Down).await)
 }
 

@@ -98,3 +98,31 @@ fn a_bad_file_and_keeps_the_old_state() -> Result<()> {
     }
     hub.run(&["reload"]).context("the good file again").map(drop)
 }
+
+#[test]
+fn the_group_may_look_and_not_end_the_hub() -> Result<()> {
+    let machine = machine("group")?;
+    // The machine's own list of groups, so that the host's stays as it is.
+    machine.run("cp /etc/group /run/group")?;
+    machine.inside(|| {
+        use std::io::Write as _;
+        let mut file = std::fs::File::options().append(true).open("/run/group")?;
+        Ok(writeln!(file, "relay:x:4242:")?)
+    })?;
+    machine.run("mount --bind /run/group /etc/group")?;
+    let hub = hub(&machine)?;
+    ensure!(machine.run("stat -c %a:%u:%g /run/relay/relay.sock")? == "660:0:4242\n");
+    let member = |args: &str| {
+        let relay = relay_tests::lab::relay::binary()?;
+        machine.run(&format!(
+            "setpriv --reuid 65534 --regid 65534 --groups 4242 -- {} --config /run/lab/relay.toml {args}",
+            relay.display()
+        ))
+    };
+    for args in ["status", "stats --json", "reload"] {
+        member(args)?;
+    }
+    let refused = format!("{:#}", member("down").err().context("a member took the hub down")?);
+    ensure!(refused.contains("only root"), "{refused}");
+    hub.run(&["status"]).map(drop)
+}
