@@ -44,7 +44,7 @@ pub struct Row {
 /// Where a row runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Setup {
-    /// BPF_PROG_TEST_RUN, on a device with the MTU of [`bench::MTU`].
+    /// BPF_PROG_TEST_RUN, on a device with the MTU of `bench::MTU`.
     TestRun,
     /// A TUN device of this MTU; with `offload`, merged packets come out whole.
     Tun {
