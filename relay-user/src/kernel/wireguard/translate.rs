@@ -77,7 +77,7 @@ fn merge_peers(parts: Vec<wg::PeerInfo>) -> BTreeMap<PublicKey, DevicePeer> {
     peers
 }
 
-/// Every [`InterfaceName`] is a valid name to wireguard-control, which asks for less.
+/// Every [`crate::desired::InterfaceName`] is a valid name to wireguard-control, which asks for less.
 pub(super) fn name(name: &str) -> wg::InterfaceName {
     name.parse().unwrap_or_else(|_| unreachable!("an interface name of 1 to 15 plain characters"))
 }
