@@ -61,7 +61,7 @@ impl Default for Options {
             filter: None,
             accelerator: "tcg".into(),
             at_a_time: 2,
-            overall: Duration::from_secs(30 * 60),
+            overall: Duration::from_secs(45 * 60),
             show: false,
         }
     }
