@@ -119,7 +119,7 @@ fn lost(summary: &str) -> Result<u32> {
     let line =
         summary.lines().find(|line| line.contains("packets transmitted")).context(summary.to_owned())?;
     let number = |word: &str| -> Result<u32> {
-        let mut words = line.split(|c: char| c == ' ' || c == ',').filter(|word| !word.is_empty());
+        let mut words = line.split([' ', ',']).filter(|word| !word.is_empty());
         let all: Vec<&str> = words.by_ref().collect();
         let at = all.iter().position(|found| *found == word).context(line.to_owned())?;
         // "1500 packets transmitted", "1500 received"
