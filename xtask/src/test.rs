@@ -85,11 +85,7 @@ impl Height {
 pub(crate) fn run(env: &Env, args: &Args) -> Result<()> {
     let begun = Instant::now();
     let all = Height::value_variants();
-    let heights: Vec<Height> = all
-        .iter()
-        .copied()
-        .filter(|height| args.chooses(*height))
-        .collect();
+    let heights: Vec<Height> = all.iter().copied().filter(|height| args.chooses(*height)).collect();
     let mut rows = Vec::new();
     for &height in &heights {
         say(format_args!("\n=== {}", height.name()));
@@ -102,7 +98,9 @@ pub(crate) fn run(env: &Env, args: &Args) -> Result<()> {
     }
     say(format_args!("\n{}", table(&rows, begun.elapsed())));
     if !heights.contains(&Height::Vm) && args.heights.is_empty() {
-        say("vm        not run: `cargo xtask test vm` runs all of it on Debian's 6.1 and 6.12 (about half an hour)");
+        say(
+            "vm        not run: `cargo xtask test vm` runs all of it on Debian's 6.1 and 6.12 (about half an hour)",
+        );
     }
     let failed: Vec<_> = rows.iter().filter(|row| row.result.is_err()).map(|row| row.height.name()).collect();
     if failed.is_empty() { Ok(()) } else { bail!("failed: {}", failed.join(", ")) }
