@@ -68,12 +68,4 @@ impl Counters {
     pub const fn verdict(&self, verdict: Verdict) -> u64 {
         self.verdicts[verdict as usize]
     }
-
-    /// Packets redirected ÷ packets that `tunnel` saw; `None` when it saw none.
-    #[must_use]
-    pub fn fast_path_share(&self) -> Option<f64> {
-        let seen: u64 = self.verdicts.iter().sum();
-        // Lossless up to 2^53 packets, and a share needs no more digits than that.
-        (seen > 0).then(|| self.verdict(Verdict::Redirected) as f64 / seen as f64)
-    }
 }
