@@ -9,7 +9,7 @@ mod linker;
 mod packages;
 mod toolchain;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 pub(crate) use toolchain::Toolchain;
 
@@ -65,7 +65,12 @@ pub(crate) fn netns() -> Result<()> {
     apt::ensure(Voice::Changes, packages::NETNS)
 }
 
-/// What building and booting guests needs. The kernels themselves are fetched, not installed.
+/// Brings apt's package lists up to date when they do not know a package.
+pub(crate) fn package_lists_know(package: &str) -> Result<()> {
+    apt::candidate(package).map(drop).with_context(|| format!("apt knows no package {package}"))
+}
+
+/// What building and booting guests needs. The kernels and QEMU are fetched, not installed.
 pub(crate) fn guests() -> Result<()> {
     apt::ensure(Voice::Changes, packages::NETNS)?;
     apt::ensure(Voice::Changes, packages::VM)

@@ -46,9 +46,8 @@ pub(super) const NETNS: &[Package] = &[
     package("iputils-ping", "ping", "counts what gets lost while something happens to the daemon"),
 ];
 
-/// For guests: the machine, and what goes into it on top of what the laboratory needs.
+/// For guests: what goes into them on top of what the laboratory needs. The machine itself is fetched, not installed.
 pub(super) const VM: &[Package] = &[
-    package("qemu-system-x86", "qemu-system-x86_64", "boots Debian's kernels"),
     package("kmod", "depmod", "lists and loads the modules of guests"),
     package("busybox-static", "busybox", "the small tools of guests, ping among them"),
     package("binutils", "strip", "takes debug sections out of what guests carry"),

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result};
 use nix::sys::signal::Signal;
 
 use super::console::{self, End, Line, ProgramResult};
+use super::qemu::Qemu;
 
 /// How long a machine may take.
 #[derive(Debug, Clone, Copy)]
@@ -49,6 +50,7 @@ impl Drop for Machine {
 /// Boots `image` with `initrd`, writes the console to `log`, shows each line that a program prints to `on_line` and
 /// each result to `on_result`.
 pub(crate) fn run(
+    qemu: &Qemu,
     image: &Path,
     initrd: &Path,
     accelerator: &str,
@@ -59,7 +61,7 @@ pub(crate) fn run(
 ) -> Result<Run> {
     let mut log_file = File::create(log).with_context(|| format!("making {}", log.display()))?;
     let started = Instant::now();
-    let (mut machine, lines) = start(image, initrd, accelerator)?;
+    let (mut machine, lines) = start(qemu, image, initrd, accelerator)?;
     let mut run = Run { results: Vec::new(), end: None, trouble: None, seconds: 0.0 };
     loop {
         let left = patience.overall.saturating_sub(started.elapsed());
@@ -112,13 +114,18 @@ fn drain(lines: &mpsc::Receiver<String>, log: &mut File, patience: Duration) {
 }
 
 /// Starts QEMU and a reader of its console.
-fn start(image: &Path, initrd: &Path, accelerator: &str) -> Result<(Machine, mpsc::Receiver<String>)> {
+fn start(
+    qemu: &Qemu,
+    image: &Path,
+    initrd: &Path,
+    accelerator: &str,
+) -> Result<(Machine, mpsc::Receiver<String>)> {
     // -no-reboot turns the reboot of a panic into the machine's end. no_timer_check, because on a busy host the emulated
     // timer may be too late for the kernel's test of it, which then panics. mitigations stay on: they change what the
     // verifier accepts.
     let append = "console=ttyS0 loglevel=5 oops=panic panic=-1 random.trust_cpu=on no_timer_check";
     let accelerate = if accelerator == "tcg" { "tcg,thread=multi" } else { accelerator };
-    let mut command = Command::new("qemu-system-x86_64");
+    let mut command = qemu.command();
     command
         .args(["-accel", accelerate, "-cpu", "max", "-smp", "2", "-m", "2048"])
         .args(["-nodefaults", "-no-reboot", "-display", "none", "-serial", "stdio"])
@@ -135,8 +142,7 @@ fn start(image: &Path, initrd: &Path, accelerator: &str) -> Result<(Machine, mps
     unsafe {
         command.pre_exec(|| nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).map_err(std::io::Error::from));
     }
-    let mut child =
-        command.spawn().context("starting qemu-system-x86_64 (Debian has it in qemu-system-x86)")?;
+    let mut child = command.spawn().context("starting QEMU")?;
     let output = child.stdout.take().context("QEMU without a console")?;
     let (send, lines) = mpsc::channel();
     std::thread::spawn(move || {

@@ -12,6 +12,7 @@ mod kernel;
 mod machine;
 mod outcome;
 mod programs;
+mod qemu;
 
 use std::fs;
 use std::sync::Mutex;
@@ -22,6 +23,7 @@ use anyhow::{Context as _, Result, anyhow};
 use self::console::{ProgramResult, judge};
 use self::kernel::Kernel;
 use self::machine::Patience;
+use self::qemu::Qemu;
 pub(crate) use self::outcome::{Outcome, Report};
 pub(crate) use self::programs::Programs;
 use crate::env::Env;
@@ -83,6 +85,7 @@ pub(crate) fn run(env: &Env, options: &Options, programs: &Programs) -> Result<O
     for kernel in &kernels {
         say(format_args!("    kernel {}: {}", kernel.line, kernel.release));
     }
+    let qemu = Qemu::find(&cache.join("qemu"))?;
     let guest = initramfs::Guest { env, options, programs: &chosen, cache: &cache };
     let parts = guest.common_parts()?;
 
@@ -95,7 +98,7 @@ pub(crate) fn run(env: &Env, options: &Options, programs: &Programs) -> Result<O
             workers.push(scope.spawn(|| -> Result<()> {
                 while let Some((order, kernel)) = next() {
                     let report =
-                        guest.initrd(kernel, &parts).and_then(|initrd| boot(&guest, kernel, &initrd));
+                        guest.initrd(kernel, &parts).and_then(|initrd| boot(&qemu, &guest, kernel, &initrd));
                     let report = report.with_context(|| format!("kernel {}", kernel.line))?;
                     reports
                         .lock()
@@ -113,7 +116,12 @@ pub(crate) fn run(env: &Env, options: &Options, programs: &Programs) -> Result<O
 }
 
 /// Boots one kernel and turns what it said into a report.
-fn boot(guest: &initramfs::Guest<'_>, kernel: &Kernel, initrd: &std::path::Path) -> Result<Report> {
+fn boot(
+    qemu: &Qemu,
+    guest: &initramfs::Guest<'_>,
+    kernel: &Kernel,
+    initrd: &std::path::Path,
+) -> Result<Report> {
     let logs = guest.cache.join("logs");
     fs::create_dir_all(&logs).with_context(|| format!("making {}", logs.display()))?;
     let log = logs.join(format!("{}.log", kernel.line));
@@ -133,6 +141,7 @@ fn boot(guest: &initramfs::Guest<'_>, kernel: &Kernel, initrd: &std::path::Path)
         ));
     };
     let run = machine::run(
+        qemu,
         &kernel.image,
         initrd,
         &guest.options.accelerator,
