@@ -13,8 +13,9 @@ use relay_user::kernel::datapath::EMBEDDED;
 use serde_json::json;
 
 /// Instructions verified: kernel line, program, how many. Taken from the table that `cargo xtask test vm` prints; to be
-/// written anew when a change of the program is meant to cost what it costs.
-const KNOWN: [(&str, &str, u32); 2] = [("6.1", "tunnel", 1601), ("6.12", "tunnel", 1583)];
+/// written anew when a change of the program is meant to cost what it costs. 6.18 is a developer's kernel.
+const KNOWN: [(&str, &str, u32); 3] =
+    [("6.1", "tunnel", 1601), ("6.12", "tunnel", 1583), ("6.18", "tunnel", 1396)];
 
 /// A change by this factor, up or down, asks for a new number in [`KNOWN`].
 const FACTOR: u32 = 2;
@@ -23,19 +24,15 @@ const FACTOR: u32 = 2;
 fn every_program_loads_and_costs_what_is_known() -> Result<()> {
     let verified = verify()?;
     for (name, instructions) in &verified {
-        let (major, minor) = kernel_version();
-        fact(
-            &json!({"kernel": format!("{major}.{minor}"), "program": name, "verified instructions": instructions}),
-        );
+        fact(&json!({"program": name, "verified instructions": instructions}));
     }
-    let Some(line) = guest::line() else {
-        skip("the numbers are known for guests' kernels only");
-        return Ok(());
-    };
+    let (major, minor) = kernel_version();
+    let line = format!("{major}.{minor}");
     let known: BTreeMap<_, _> =
         KNOWN.iter().filter(|(of, ..)| *of == line).map(|(_, name, n)| ((*name).to_owned(), *n)).collect();
     if known.is_empty() {
-        skip(&format!("no numbers are known for {line}"));
+        ensure!(guest::line().is_none(), "no numbers are known for {line}, which is promised");
+        skip(&format!("every program loads; no numbers are known for {line}"));
         return Ok(());
     }
     ensure!(known.keys().eq(verified.keys()), "known are {known:?}, verified were {verified:?}");

@@ -7,11 +7,26 @@ use std::{
 };
 
 use relay_tests::{
+    guest,
     namespace::sysctl,
     packet::{Ip as _, Ipv4, Ipv6, Transport},
 };
 
 use super::*;
+
+#[test]
+fn the_kernel_decides_the_hook() {
+    in_namespaces(|| {
+        // TCX came with 6.6 (commit e420bed02507).
+        let expected = if guest::kernel_version() >= (6, 6) { Hook::Tcx } else { Hook::Clsact };
+        let mut tunnel = tunnel()?;
+        let datapath = start(&interface(&tunnel)?, Hook::of_this_kernel())?;
+        ensure!(datapath.attached()? == Some(expected), "attached by {:?}", datapath.attached()?);
+        pass(&mut tunnel, 1)?;
+        guest::fact(&serde_json::json!({"attach": expected.to_string()}));
+        Ok(())
+    });
+}
 
 #[test]
 fn what_is_pinned_outlives_its_process() {

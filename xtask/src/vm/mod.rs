@@ -13,6 +13,7 @@ mod machine;
 mod outcome;
 mod programs;
 mod qemu;
+mod table;
 
 use std::fs;
 use std::sync::Mutex;

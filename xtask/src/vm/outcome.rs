@@ -8,6 +8,7 @@ use anyhow::{Result, bail};
 
 use super::kernel::Kernel;
 use super::machine::Run;
+use super::table;
 
 /// What came of one kernel.
 #[derive(Debug, Clone)]
@@ -55,6 +56,22 @@ impl Report {
         report
     }
 
+    /// One whose tests only measured, for tests of the table.
+    #[cfg(test)]
+    pub(super) fn of(kernel: &str, facts: impl IntoIterator<Item = serde_json::Value>) -> Self {
+        Self {
+            kernel: kernel.to_owned(),
+            release: kernel.to_owned(),
+            passed: Vec::new(),
+            failed: Vec::new(),
+            skipped: Vec::new(),
+            facts: facts.into_iter().collect(),
+            why: None,
+            seconds: 0.0,
+            log: PathBuf::new(),
+        }
+    }
+
     /// The lines of the console that tell a person what went wrong.
     pub(crate) fn excerpt(&self) -> String {
         match fs::read_to_string(&self.log) {
@@ -88,21 +105,18 @@ impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{:<8}{:<28}{:>8}{:>8}{:>9}{:>9}  outcome",
-            "kernel", "release", "passed", "failed", "skipped", "seconds"
+            "{:<8}{:<28}{:<8}{:>7}{:>8}{:>9}{:>9}  outcome",
+            "kernel", "release", "attach", "passed", "failed", "skipped", "seconds"
         )?;
         for r in &self.reports {
             let counts = (r.passed.len(), r.failed.len(), r.skipped.len());
-            write!(
-                f,
-                "{:<8}{:<28}{:>8}{:>8}{:>9}{:>9.0}",
-                r.kernel, r.release, counts.0, counts.1, counts.2, r.seconds
-            )?;
+            write!(f, "{:<8}{:<28}{:<8}", r.kernel, r.release, table::attach(&r.facts))?;
+            write!(f, "{:>7}{:>8}{:>9}{:>9.0}", counts.0, counts.1, counts.2, r.seconds)?;
             writeln!(f, "  {}", r.why.as_deref().unwrap_or("ok"))?;
         }
+        f.write_str(&table::facts(&self.reports))?;
         for r in &self.reports {
             r.skipped.iter().try_for_each(|line| writeln!(f, "{} skipped {line}", r.kernel))?;
-            r.facts.iter().try_for_each(|fact| writeln!(f, "{} {}", r.kernel, sentence(fact)))?;
         }
         for r in self.reports.iter().filter(|r| r.why.is_some()) {
             writeln!(f, "\nkernel {}, the part of {} that matters:", r.kernel, r.log.display())?;
@@ -110,16 +124,6 @@ impl fmt::Display for Outcome {
         }
         Ok(())
     }
-}
-
-/// A fact as words: `{"case": "reload", "lost": 0}` becomes `case=reload lost=0`.
-fn sentence(fact: &serde_json::Value) -> String {
-    let Some(fields) = fact.as_object() else { return fact.to_string() };
-    let words = fields.iter().map(|(key, value)| match value.as_str() {
-        Some(text) => format!("{key}={text}"),
-        None => format!("{key}={value}"),
-    });
-    words.collect::<Vec<_>>().join(" ")
 }
 
 /// At most this many lines for each failure, and of the end where no failure is named.
@@ -161,10 +165,5 @@ mod tests {
         assert_eq!(excerpt(console, &["p::b".into()]), "| p start b\n| p because\n| p FAILED b\n");
         assert_eq!(excerpt(console, &["p::took too long".into()]), console);
         assert_eq!(excerpt(&"x\n".repeat(100), &[]).lines().count(), LINES);
-    }
-
-    #[test]
-    fn a_fact_reads_as_words() {
-        assert_eq!(sentence(&serde_json::json!({"case": "reload", "lost": 0})), "case=reload lost=0");
     }
 }
