@@ -69,7 +69,8 @@ fn two_kernel_wireguard_links_reach_each_other() {
          ping -c 3 -W 20 10.9.0.2
          ip -details link show wg0",
     );
-    assert!(printed.contains("3 packets received"), "{printed}");
+    // busybox counts "packets received", iputils "received".
+    assert!(printed.contains(" 0% packet loss"), "{printed}");
     assert!(printed.contains("wireguard"), "{printed}");
 }
 

@@ -14,6 +14,18 @@ use nix::sys::signal::Signal;
 use super::console::{self, End, Line, ProgramResult};
 use super::qemu::Qemu;
 
+/// What is booted, and by what.
+pub(crate) struct Boot<'a> {
+    /// The emulator.
+    pub(crate) qemu: &'a Qemu,
+    /// The kernel.
+    pub(crate) image: &'a Path,
+    /// The guest's file system.
+    pub(crate) initrd: &'a Path,
+    /// As QEMU calls it; "tcg" emulates.
+    pub(crate) accelerator: &'a str,
+}
+
 /// How long a machine may take.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Patience {
@@ -47,13 +59,10 @@ impl Drop for Machine {
     }
 }
 
-/// Boots `image` with `initrd`, writes the console to `log`, shows each line that a program prints to `on_line` and
-/// each result to `on_result`.
+/// Boots it, writes the console to `log`, shows each line that a program prints to `on_line` and each result to
+/// `on_result`.
 pub(crate) fn run(
-    qemu: &Qemu,
-    image: &Path,
-    initrd: &Path,
-    accelerator: &str,
+    boot: &Boot<'_>,
     log: &Path,
     patience: Patience,
     on_line: impl Fn(&str),
@@ -61,7 +70,7 @@ pub(crate) fn run(
 ) -> Result<Run> {
     let mut log_file = File::create(log).with_context(|| format!("making {}", log.display()))?;
     let started = Instant::now();
-    let (mut machine, lines) = start(qemu, image, initrd, accelerator)?;
+    let (mut machine, lines) = start(boot)?;
     let mut run = Run { results: Vec::new(), end: None, trouble: None, seconds: 0.0 };
     loop {
         let left = patience.overall.saturating_sub(started.elapsed());
@@ -114,25 +123,20 @@ fn drain(lines: &mpsc::Receiver<String>, log: &mut File, patience: Duration) {
 }
 
 /// Starts QEMU and a reader of its console.
-fn start(
-    qemu: &Qemu,
-    image: &Path,
-    initrd: &Path,
-    accelerator: &str,
-) -> Result<(Machine, mpsc::Receiver<String>)> {
+fn start(boot: &Boot<'_>) -> Result<(Machine, mpsc::Receiver<String>)> {
     // -no-reboot turns the reboot of a panic into the machine's end. no_timer_check, because on a busy host the emulated
     // timer may be too late for the kernel's test of it, which then panics. mitigations stay on: they change what the
     // verifier accepts.
     let append = "console=ttyS0 loglevel=5 oops=panic panic=-1 random.trust_cpu=on no_timer_check";
-    let accelerate = if accelerator == "tcg" { "tcg,thread=multi" } else { accelerator };
-    let mut command = qemu.command();
+    let accelerate = if boot.accelerator == "tcg" { "tcg,thread=multi" } else { boot.accelerator };
+    let mut command = boot.qemu.command();
     command
         .args(["-accel", accelerate, "-cpu", "max", "-smp", "2", "-m", "2048"])
         .args(["-nodefaults", "-no-reboot", "-display", "none", "-serial", "stdio"])
         .arg("-kernel")
-        .arg(image)
+        .arg(boot.image)
         .arg("-initrd")
-        .arg(initrd)
+        .arg(boot.initrd)
         .args(["-append", append])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

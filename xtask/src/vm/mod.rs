@@ -23,10 +23,10 @@ use anyhow::{Context as _, Result, anyhow};
 
 use self::console::{ProgramResult, judge};
 use self::kernel::Kernel;
-use self::machine::Patience;
-use self::qemu::Qemu;
+use self::machine::{Boot, Patience};
 pub(crate) use self::outcome::{Outcome, Report};
 pub(crate) use self::programs::Programs;
+use self::qemu::Qemu;
 use crate::env::Env;
 use crate::process::{say, time};
 
@@ -141,16 +141,8 @@ fn boot(
             kernel.line, result.program
         ));
     };
-    let run = machine::run(
-        qemu,
-        &kernel.image,
-        initrd,
-        &guest.options.accelerator,
-        &log,
-        patience,
-        show_line,
-        show_result,
-    )?;
+    let machine = Boot { qemu, image: &kernel.image, initrd, accelerator: &guest.options.accelerator };
+    let run = machine::run(&machine, &log, patience, show_line, show_result)?;
     let judged = judge(guest.programs.jobs.len(), &run.results, run.end);
     let why = run.trouble.clone().or(judged.err());
     Ok(Report::new(kernel, &run, why, log))

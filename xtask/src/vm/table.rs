@@ -68,11 +68,7 @@ pub(super) fn facts(reports: &[Report]) -> String {
 }
 
 /// One table: a row for each thing, in the order in which it was met, and a column for each kernel.
-fn beside(
-    title: &str,
-    reports: &[Report],
-    cell: impl Fn(&Value) -> Option<(String, String)>,
-) -> String {
+fn beside(title: &str, reports: &[Report], cell: impl Fn(&Value) -> Option<(String, String)>) -> String {
     let mut rows: Vec<(String, Vec<String>)> = Vec::new();
     for (column, report) in reports.iter().enumerate() {
         for (name, text) in report.facts.iter().filter_map(&cell) {
@@ -117,28 +113,40 @@ mod tests {
 
     #[test]
     fn kernels_stand_side_by_side() {
-        let old = Report::of("6.1", [
-            json!({"attach": "clsact"}),
-            json!({"lifecycle": "restart", "lost": 0, "handshakes": 0, "pings": 1500}),
-            json!({"program": "tunnel", "verified instructions": 1601}),
-        ]);
-        let new = Report::of("6.12", [
-            json!({"lifecycle": "restart", "lost": 3, "handshakes": 1, "pings": 1500}),
-            json!({"lifecycle": "upgrade", "lost": 0, "handshakes": 0, "pings": 1500}),
-            json!({"case": "start", "seconds": 0.5}),
-        ]);
+        let old = Report::of(
+            "6.1",
+            [
+                json!({"attach": "clsact"}),
+                json!({"lifecycle": "restart", "lost": 0, "handshakes": 0, "pings": 1500}),
+                json!({"program": "tunnel", "verified instructions": 1601}),
+            ],
+        );
+        let new = Report::of(
+            "6.12",
+            [
+                json!({"lifecycle": "restart", "lost": 3, "handshakes": 1, "pings": 1500}),
+                json!({"lifecycle": "upgrade", "lost": 0, "handshakes": 0, "pings": 1500}),
+                json!({"case": "start", "seconds": 0.5}),
+            ],
+        );
         assert_eq!((attach(&old.facts), attach(&new.facts)), ("clsact", "-"));
         let text = facts(&[old, new]);
-        let words: Vec<Vec<&str>> = text.lines().map(|line| line.split("  ").map(str::trim).filter(|word| !word.is_empty()).collect()).collect();
-        assert_eq!(words, [
-            vec![],
-            vec!["lifecycle: packets lost", "6.1", "6.12"],
-            vec!["restart", "0 of 1500", "3 of 1500, handshake"],
-            vec!["upgrade", "-", "0 of 1500"],
-            vec![],
-            vec!["program: instructions verified", "6.1", "6.12"],
-            vec!["tunnel", "1601", "-"],
-            vec!["6.12 case=start seconds=0.5"],
-        ]);
+        let words: Vec<Vec<&str>> = text
+            .lines()
+            .map(|line| line.split("  ").map(str::trim).filter(|word| !word.is_empty()).collect())
+            .collect();
+        assert_eq!(
+            words,
+            [
+                vec![],
+                vec!["lifecycle: packets lost", "6.1", "6.12"],
+                vec!["restart", "0 of 1500", "3 of 1500, handshake"],
+                vec!["upgrade", "-", "0 of 1500"],
+                vec![],
+                vec!["program: instructions verified", "6.1", "6.12"],
+                vec!["tunnel", "1601", "-"],
+                vec!["6.12 case=start seconds=0.5"],
+            ]
+        );
     }
 }
