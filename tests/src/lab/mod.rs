@@ -10,10 +10,15 @@ pub mod world;
 
 use std::{path::Path, time::Duration};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 pub use relay::{Relay, Stats};
 pub use world::World;
+
+use crate::netns::wait_for;
+
+/// How long a handshake, or the daemon's notice of one, may take; a lost initiation is repeated after 5 s.
+const DEADLINE: Duration = Duration::from_secs(40);
 
 /// A little longer than the 25 s after which the printed configuration keeps a mapping alive, and as short as the
 /// NATs with the worst memory in RFC 4787's survey.
@@ -33,6 +38,18 @@ pub fn connect_phone(world: &World, relay: &Relay<'_>) -> Result<String> {
     let config = relay.run(&["peer", "add", "phone"])?;
     peer::wg_quick_up(&world.phone, "phone", &config)?;
     Ok(config)
+}
+
+/// Waits until the fast path carries a page to the phone whole, however long the daemon takes to learn where the peers
+/// are; returns how many packets that were.
+pub fn carried_whole(world: &World, relay: &Relay<'_>, url: &str) -> Result<u64> {
+    wait_for("the fast path to carry a page whole", DEADLINE, || {
+        let before = relay.stats()?;
+        web::fetch(&world.phone, url)?;
+        let (redirected, seen) = relay.stats()?.since(&before)?;
+        ensure!(redirected > 0 && redirected == seen, "{redirected} of {seen} packets");
+        Ok(seen)
+    })
 }
 
 /// A world with relay up on the VPS, and home and phone connected. For tests.

@@ -1,16 +1,12 @@
 //! The story of the laboratory, step by step: each step is told on stderr, timed, and a line in the results.
 
-use std::{
-    fmt::Display,
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::{fmt::Display, path::Path, time::Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 use super::{
-    Relay, UDP_TIMEOUT, World, connect_home, connect_phone,
+    DEADLINE, Relay, UDP_TIMEOUT, World, carried_whole, connect_home, connect_phone,
     echo::{self, Echo},
     peer,
     web::{self, Server, noise, sha256},
@@ -18,8 +14,6 @@ use super::{
 };
 use crate::netns::wait_for;
 
-/// How long a handshake, or the daemon's notice of one, may take; a lost initiation is repeated after 5 s.
-const DEADLINE: Duration = Duration::from_secs(40);
 const PAGE: &[u8] = b"<!doctype html><title>nas</title><h1>You are at home.</h1>\n";
 const BULK: usize = 64 << 20;
 const UPLOAD: usize = 16 << 20;
@@ -211,13 +205,8 @@ fn fast_path(outcome: &mut Outcome, world: &World, relay: &Relay<'_>, bulk: &[u8
     outcome.step("packets go from decryption straight to encryption", || {
         let stats = relay.stats()?;
         ensure!(stats.fast_path_is_on(), "the fast path is off: {}", stats.0["fast_path"]["reason"]);
-        wait_for("the fast path to carry a page whole", DEADLINE, || {
-            let before = relay.stats()?;
-            web::fetch(&world.phone, &url)?;
-            let (redirected, seen) = relay.stats()?.since(&before)?;
-            ensure!(redirected > 0 && redirected == seen, "{redirected} of {seen} packets");
-            Ok(((), format!("all {seen} packets of a page")))
-        })
+        let seen = carried_whole(world, relay, &url)?;
+        Ok(((), format!("all {seen} packets of a page")))
     })?;
     let (fetched, share) = outcome.step("64 MiB from the NAS to the phone", || {
         let before = relay.stats()?;
