@@ -12,7 +12,7 @@ fn main() {
         fs::write(out, []).expect("OUT_DIR is writable");
         return;
     };
-    let object = folder.join("relay.bpf.o");
+    let object = folder.join(format!("{}.bpf.o", name()));
     match fs::read(&object) {
         Ok(bytes) => {
             println!("cargo::rerun-if-changed={}", object.display());
@@ -24,5 +24,15 @@ fn main() {
             println!("cargo::rerun-if-changed={}", folder.display());
             fs::write(out, []).expect("OUT_DIR is writable");
         }
+    }
+}
+
+/// Whose object it is: relay's, or that of a relay which tests upgrade to.
+fn name() -> &'static str {
+    let set = |feature| env::var_os(feature).is_some();
+    match (set("CARGO_FEATURE_NEXT_LAYOUT"), set("CARGO_FEATURE_NEXT_PROGRAM")) {
+        (true, _) => "next-layout",
+        (_, true) => "next-program",
+        _ => "relay",
     }
 }

@@ -17,10 +17,13 @@ pub struct Traffic {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct PeerCounters {
+    /// What the next layout of the tests has in front of the rest, so that nothing stands where it stood.
+    #[cfg(feature = "next-layout")]
+    pub next: Traffic,
     /// From the peer.
     pub received: Traffic,
     /// To the peer.
     pub sent: Traffic,
 }
 
-const _: () = assert!(size_of::<PeerCounters>() == 32);
+const _: () = assert!(size_of::<PeerCounters>() == if cfg!(feature = "next-layout") { 48 } else { 32 });

@@ -20,7 +20,9 @@ pub use verdict::Verdict;
 
 /// The number of this layout. It stands in the object as a global ([`global::LAYOUT`]) and in the pin path
 /// (`/sys/fs/bpf/relay/<interface>/<LAYOUT>/`); a loader refuses an object whose number is not its own.
-pub const LAYOUT: u32 = 2;
+///
+/// The feature `next-layout` makes the next one, which tests upgrade to and come back from.
+pub const LAYOUT: u32 = if cfg!(feature = "next-layout") { 3 } else { 2 };
 
 /// How many peers have counters and take the fast path. Slots run from 0 to `MAX_PEERS - 1`; what does not fit goes
 /// by the kernel's own path.

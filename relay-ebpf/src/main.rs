@@ -16,6 +16,7 @@ mod ipv6;
 mod maps;
 mod mss;
 mod mutant;
+mod next;
 mod packet;
 
 use aya_ebpf::{Global, bindings::TC_ACT_UNSPEC, macros::classifier, programs::TcContext};
@@ -38,6 +39,7 @@ static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 /// program, then the stack: `TC_ACT_OK` would end the chain for programs that are not ours.
 #[classifier]
 fn tunnel(context: TcContext) -> i32 {
+    next::differ();
     let mut packet = Packet::new(context);
     let (verdict, action) = match forward(&mut packet) {
         Ok(redirect) => (Verdict::Redirected, redirect.action()),

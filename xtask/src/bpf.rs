@@ -37,6 +37,12 @@ pub(crate) fn mutants(env: &Env) -> Result<Vec<String>> {
     Ok(features)
 }
 
+/// Builds the object of a relay that tests upgrade to, `<feature>.bpf.o`.
+pub(crate) fn next(env: &Env, feature: &str) -> Result<()> {
+    let toolchain = setup::ebpf(env)?;
+    build(env, &toolchain, &["--features", feature], &env.bpf.join(format!("{feature}.bpf.o")))
+}
+
 /// A cargo command for the BPF target. The sources of core are built along; `RUSTC_BOOTSTRAP` lets a compiler that is
 /// not called nightly do that.
 pub(crate) fn cargo(env: &Env, toolchain: &Toolchain, verb: &Path, flags: &str) -> Command {

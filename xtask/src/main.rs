@@ -5,6 +5,7 @@ mod build;
 mod check;
 mod env;
 mod lab;
+mod next;
 mod process;
 mod run;
 mod setup;

@@ -13,7 +13,7 @@ use clap::ValueEnum;
 use crate::{
     bpf, build,
     env::{Env, Profile},
-    lab,
+    lab, next,
     process::{as_root, root_is_possible, run as run_command, say, time},
     setup, vm,
 };
@@ -162,6 +162,7 @@ fn program(env: &Env) -> Result<String> {
 fn netns(env: &Env) -> Result<String> {
     setup::netns()?;
     let relay = build::relay(env, Profile::Dev)?;
+    next::relays(env)?;
     let tests = test_binaries(env, |name| name != PROGRAM && name != MUTANTS, Some(&relay));
     let told = lab::tell(env, &relay).context("the laboratory");
     Ok(format!("{}, the laboratory", tests.and_then(|names| told.map(|()| names))?))
@@ -179,7 +180,10 @@ fn mutants(env: &Env) -> Result<String> {
 fn guests(env: &Env, args: &Args) -> Result<String> {
     setup::guests()?;
     bpf::object(env)?;
-    let programs = vm::Programs::build(env, |name| name != MUTANTS)?;
+    let mut programs = vm::Programs::build(env, |name| name != MUTANTS)?;
+    if args.program.as_deref().is_none_or(|program| program == next::TESTS) {
+        programs.along.extend(next::relays(env)?);
+    }
     let options = vm::Options {
         kernels: args.kernels.clone(),
         program: args.program.clone(),

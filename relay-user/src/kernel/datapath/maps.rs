@@ -29,6 +29,9 @@ const fn shape(name: &'static str, kind: MapType, key: usize, value: usize, entr
 
 const ROUTE: usize = size_of::<Route>();
 
+/// A peer's counters as words, which can be summed one by one.
+type Words = [u64; size_of::<PeerCounters>() / size_of::<u64>()];
+
 const SHAPES: [Shape; 8] = [
     shape(map::ENABLED, MapType::Array, 4, 4, 1),
     shape(map::HOSTS4, MapType::Hash, 4, ROUTE, MAX_HOSTS),
@@ -81,7 +84,7 @@ pub struct PinnedMaps {
     hosts6: HashMap<MapData, [u8; 16], u32>,
     lans4: LpmTrie<MapData, [u8; 4], u32>,
     lans6: LpmTrie<MapData, [u8; 16], u32>,
-    peer_counters: PerCpuArray<MapData, [u64; 4]>,
+    peer_counters: PerCpuArray<MapData, Words>,
     verdicts: PerCpuArray<MapData, u64>,
     peers: HashMap<MapData, [u8; 32], PeerSlot>,
 }
@@ -194,7 +197,7 @@ impl PinnedMaps {
         }
         for entry in self.peers.iter() {
             let (key, slot) = entry?;
-            let mut sum = [0u64; 4];
+            let mut sum = Words::default();
             for on_cpu in self.peer_counters.get(&slot, 0)?.iter() {
                 for (sum, value) in sum.iter_mut().zip(on_cpu) {
                     *sum = sum.wrapping_add(*value);
@@ -226,7 +229,7 @@ impl PinnedMaps {
             MapChange::Enable(enabled) => self.enabled.set(0, u32::from(*enabled), 0),
             MapChange::AssignSlot(key, slot) => {
                 let cpus = aya::util::nr_cpus().map_err(|(_, error)| error)?;
-                self.peer_counters.set(*slot, PerCpuValues::try_from(vec![[0; 4]; cpus])?, 0)?;
+                self.peer_counters.set(*slot, PerCpuValues::try_from(vec![Words::default(); cpus])?, 0)?;
                 self.peers.insert(key.as_bytes(), slot, 0)
             }
             MapChange::FreeSlot(key) => absent_is_fine(self.peers.remove(key.as_bytes())),
