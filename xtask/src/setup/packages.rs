@@ -43,7 +43,8 @@ pub(super) const NETNS: &[Package] = &[
     package("bpftool", "bpftool", "looks at pins and programs from outside relay"),
     package("conntrack", "conntrack", "reads and flushes what the laboratory's NATs remember"),
     package("curl", "curl", "the phone's browser"),
-    package("iputils-ping", "ping", "counts what gets lost while something happens to the daemon"),
+    package("strace", "strace", "kills relay at a system call of its own"),
+    package("iputils-ping", "ping", "asks whether a machine answers"),
 ];
 
 /// For guests: what goes into them on top of what the laboratory needs. The machine itself is fetched, not installed.

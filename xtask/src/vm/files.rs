@@ -28,7 +28,7 @@ const EVERYDAY: [&str; 12] = [
 ];
 
 /// Without one of these no test can run. `cargo xtask setup` installs the packages that have them.
-const NEEDED: [&str; 19] = [
+const NEEDED: [&str; 20] = [
     "busybox",
     "conntrack",
     "curl",
@@ -45,6 +45,7 @@ const NEEDED: [&str; 19] = [
     "iptables-save",
     "nft",
     "sh",
+    "strace",
     "wg",
     "wg-quick",
     "wireguard-go",
@@ -52,7 +53,7 @@ const NEEDED: [&str; 19] = [
 
 /// Taken along where the host has them: other peers, and what makes a broken guest easier to read. A test that
 /// needs one of them says so itself.
-const WELCOME: [&str; 12] = [
+const WELCOME: [&str; 11] = [
     "awk",
     "boringtun-cli",
     "bpftool",
@@ -63,7 +64,6 @@ const WELCOME: [&str; 12] = [
     "iptables-nft",
     "nc",
     "ping",
-    "strace",
     "tcpdump",
 ];
 
