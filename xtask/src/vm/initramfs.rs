@@ -161,7 +161,7 @@ impl Guest<'_> {
             })
         });
         let programs: Vec<_> = programs.collect();
-        json!({
+        let mut plan = json!({
             "programs": programs,
             // A filter may leave a program nothing to do; without one that is a mistake.
             "empty_is_failure": self.options.filter.is_none(),
@@ -177,7 +177,12 @@ impl Guest<'_> {
                 "RUST_BACKTRACE": "1",
                 "TMPDIR": "/tmp",
             },
-        })
+        });
+        // Whoever searches with another seed does so in guests, too.
+        if let Ok(seed) = std::env::var("RELAY_SEED") {
+            plan["environment"]["RELAY_SEED"] = json!(seed);
+        }
+        plan
     }
 }
 
