@@ -22,7 +22,7 @@ pub use verdict::Verdict;
 /// (`/sys/fs/bpf/relay/<interface>/<LAYOUT>/`); a loader refuses an object whose number is not its own.
 ///
 /// The feature `next-layout` makes the next one, which tests upgrade to and come back from.
-pub const LAYOUT: u32 = if cfg!(feature = "next-layout") { 3 } else { 2 };
+pub const LAYOUT: u32 = 2 + cfg!(feature = "next-layout") as u32;
 
 /// How many peers have counters and take the fast path. Slots run from 0 to `MAX_PEERS - 1`; what does not fit goes
 /// by the kernel's own path.
