@@ -3,6 +3,7 @@
 
 pub mod echo;
 pub mod peer;
+pub mod pings;
 pub mod relay;
 pub mod story;
 pub mod web;

@@ -32,6 +32,13 @@ pub fn binary() -> Result<PathBuf> {
     found.context("no relay beside the tests: run them with `cargo xtask test netns`")
 }
 
+/// A relay that tests upgrade to, as `next-program`: the one of that name beside [`binary`].
+pub fn next(feature: &str) -> Result<PathBuf> {
+    let path = binary()?.with_file_name(format!("relay-{feature}"));
+    ensure!(path.is_file(), "there is no {}: `cargo xtask test netns` builds it", path.display());
+    Ok(path)
+}
+
 /// How many programs sit on the interface's ingress hook, by either way of attaching.
 pub fn programs_on(machine: &Netns, interface: &str) -> Result<usize> {
     let filters = machine.run(&format!("tc filter show dev {interface} ingress")).unwrap_or_default();
@@ -58,6 +65,11 @@ impl<'a> Relay<'a> {
         Ok(relay)
     }
 
+    /// From the next command on it is another binary.
+    pub fn upgrade(&mut self, binary: PathBuf) {
+        self.binary = binary;
+    }
+
     /// Starts `relay up` and waits until it answers.
     pub fn up(&mut self) -> Result<()> {
         let daemon = self.spawn(&["up"])?;
@@ -71,6 +83,21 @@ impl<'a> Relay<'a> {
         .map(drop)
     }
 
+    /// Kills the daemon as nothing can survive it.
+    pub fn kill(&mut self) -> Result<()> {
+        self.machine.kill(self.daemon.take().context("no daemon was started")?)
+    }
+
+    /// Ends the daemon as Ctrl-C does, and waits for its end.
+    pub fn stop(&mut self) -> Result<()> {
+        let daemon = self.daemon.take().context("no daemon was started")?;
+        self.machine.interrupt(daemon)?;
+        let ended = || self.machine.ended(daemon)?.context("it runs");
+        let status = wait_for("relay up to end", DEADLINE, ended)?;
+        ensure!(status.success(), "relay up ended ({status})");
+        Ok(())
+    }
+
     /// Starts one of its commands, which goes on running and says what it says into [`Relay::log`].
     pub fn spawn(&self, args: &[&str]) -> Result<u32> {
         self.start(self.machine.command(&self.binary), args)
@@ -80,6 +107,14 @@ impl<'a> Relay<'a> {
     pub fn spawn_traced(&self, args: &[&str]) -> Result<u32> {
         let mut command = self.machine.command(&self.binary);
         command.env("RELAY_LOG", "trace");
+        self.start(command, args)
+    }
+
+    /// As [`Relay::spawn`], under another program, which gets the command as its last arguments.
+    pub fn spawn_under(&self, program: &[&str], args: &[&str]) -> Result<u32> {
+        let (name, own) = program.split_first().context("no program to start relay under")?;
+        let mut command = self.machine.command(name);
+        command.args(own).arg(&self.binary);
         self.start(command, args)
     }
 
@@ -191,6 +226,11 @@ impl Stats {
     #[must_use]
     pub fn fast_path_is_on(&self) -> bool {
         self.0["fast_path"]["state"] == "on"
+    }
+
+    /// Packets that `tunnel` redirected since its counters began.
+    pub fn redirected(&self) -> Result<u64> {
+        self.verdict(Verdict::Redirected.name())
     }
 
     fn verdict(&self, name: &str) -> Result<u64> {

@@ -1,0 +1,131 @@
+//! A ping every 10 ms for as long as something takes, and an exact count of what was not answered: the pings end with
+//! the last one sent, not with the last one that was in time.
+
+use std::{
+    io,
+    net::{Ipv4Addr, UdpSocket},
+    os::fd::OwnedFd,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, anyhow};
+use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
+
+use crate::{guest::patience, netns::Netns};
+
+/// From one ping to the next.
+const PAUSE: Duration = Duration::from_millis(10);
+/// How long after the last ping answers are waited for; one takes 1 ms.
+const LAST: Duration = Duration::from_secs(5);
+/// ICMP's echo request and its answer (RFC 792).
+const REQUEST: u8 = 8;
+const REPLY: u8 = 0;
+
+/// Pings that are under way.
+pub struct Pings {
+    stop: Arc<AtomicBool>,
+    sent: Arc<AtomicU32>,
+    thread: JoinHandle<Tally>,
+}
+
+/// What came of them.
+#[derive(Clone, Copy, Debug)]
+pub struct Tally {
+    /// Pings sent, those that the machine itself refused to send among them.
+    pub sent: u32,
+    /// Pings without an answer.
+    pub lost: u32,
+}
+
+impl Pings {
+    /// Starts to ping an address from a machine.
+    pub fn start(machine: &Netns, to: Ipv4Addr) -> Result<Self> {
+        // The kernel lets only the groups named here open a socket for ping (icmp(7)).
+        machine.inside(|| Ok(std::fs::write("/proc/sys/net/ipv4/ping_group_range", "0 0")?))?;
+        let socket = machine.inside(|| {
+            let flags = SockFlag::SOCK_CLOEXEC;
+            let socket: OwnedFd = socket(AddressFamily::Inet, SockType::Datagram, flags, SockProtocol::Icmp)?;
+            let socket = UdpSocket::from(socket);
+            socket.connect((to, 0)).with_context(|| format!("reaching {to}"))?;
+            Ok(socket)
+        })?;
+        let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
+        let (stopped, counted) = (Arc::clone(&stop), Arc::clone(&sent));
+        let thread = thread::spawn(move || ping(&socket, &stopped, &counted));
+        Ok(Self { stop, sent, thread })
+    }
+
+    /// How many were sent so far.
+    #[must_use]
+    pub fn sent(&self) -> u32 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    /// Sends no more and waits for the last answers.
+    pub fn end(self) -> Result<Tally> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().map_err(|_| anyhow!("the pings panicked"))
+    }
+}
+
+fn ping(socket: &UdpSocket, stop: &AtomicBool, sent: &AtomicU32) -> Tally {
+    let mut answered: Vec<bool> = Vec::new();
+    let mut next = Instant::now();
+    while !stop.load(Ordering::Relaxed) {
+        if Instant::now() >= next {
+            next = Instant::now() + PAUSE;
+            // What cannot be sent is not answered, and counted by that.
+            let _ = socket.send(&request(answered.len()));
+            answered.push(false);
+            sent.fetch_add(1, Ordering::Relaxed);
+        }
+        take_until(socket, next, &mut answered);
+    }
+    let end = Instant::now() + patience(LAST);
+    while answered.contains(&false) && Instant::now() < end {
+        take_until(socket, Instant::now() + PAUSE, &mut answered);
+    }
+    let count = |pings: usize| u32::try_from(pings).unwrap_or(u32::MAX);
+    Tally { sent: count(answered.len()), lost: count(answered.iter().filter(|&&is| !is).count()) }
+}
+
+/// Marks what is answered until that time.
+fn take_until(socket: &UdpSocket, until: Instant, answered: &mut [bool]) {
+    let mut buffer = [0; 64];
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() || socket.set_read_timeout(Some(left)).is_err() {
+            return;
+        }
+        match socket.recv(&mut buffer) {
+            Ok(length) => {
+                if let Some(answer) = number(&buffer[..length]).and_then(|number| answered.get_mut(number)) {
+                    *answer = true;
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+            // An ICMP error in place of an answer: the ping stays unanswered.
+            Err(_) => {}
+        }
+    }
+}
+
+/// An echo request. The kernel fills in identifier and checksum; the number is the sequence and, whole, the data.
+fn request(number: usize) -> [u8; 16] {
+    let mut packet = [0; 16];
+    packet[0] = REQUEST;
+    packet[6..8].copy_from_slice(&(number as u16).to_be_bytes());
+    packet[8..].copy_from_slice(&(number as u64).to_be_bytes());
+    packet
+}
+
+/// The number that a reply answers.
+fn number(packet: &[u8]) -> Option<usize> {
+    let number = packet.get(8..16).filter(|_| packet[0] == REPLY)?;
+    usize::try_from(u64::from_be_bytes(number.try_into().ok()?)).ok()
+}
