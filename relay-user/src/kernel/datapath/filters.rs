@@ -1,4 +1,4 @@
-//! Netlink's view of the ingress hook: the filters of clsact, and the qdisc itself.
+//! Netlink's view of the ingress hook: the filters of clsact.
 
 use std::{
     io,
@@ -39,27 +39,13 @@ impl Filter {
     }
 }
 
-/// Where filters sit on clsact.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Direction {
-    Ingress,
-    Egress,
-}
-
-impl Direction {
-    const fn parent(self) -> TcHandle {
-        let minor = match self {
-            Self::Ingress => TcHandle::MIN_INGRESS,
-            Self::Egress => TcHandle::MIN_EGRESS,
-        };
-        TcHandle { major: TcHandle::CLSACT.major, minor }
-    }
-}
+/// Where the filters sit on clsact.
+const INGRESS: TcHandle = TcHandle { major: TcHandle::CLSACT.major, minor: TcHandle::MIN_INGRESS };
 
 /// The filters, in the order in which they run; none where there is no qdisc for them.
-pub(super) fn list(ifindex: u32, direction: Direction) -> io::Result<Vec<Filter>> {
+pub(super) fn list(ifindex: u32) -> io::Result<Vec<Filter>> {
     let mut message = TcMessage::with_index(ifindex.cast_signed());
-    message.header.parent = direction.parent();
+    message.header.parent = INGRESS;
     let replies = request(RouteNetlinkMessage::GetTrafficFilter(message), NLM_F_DUMP)?;
     let filters = replies.into_iter().filter_map(|reply| match reply {
         Reply::Message(RouteNetlinkMessage::NewTrafficFilter(message)) => filter(&message),
@@ -93,7 +79,7 @@ pub(super) fn attach(
     instead_of: Option<&Filter>,
 ) -> io::Result<()> {
     let mut message = TcMessage::with_index(ifindex.cast_signed());
-    message.header.parent = Direction::Ingress.parent();
+    message.header.parent = INGRESS;
     let flags = if let Some(filter) = instead_of {
         message.header.handle = TcHandle::from(filter.handle);
         message.header.info = filter.info;
@@ -118,22 +104,13 @@ pub(super) fn attach(
 const ETH_P_ALL: u16 = 3;
 
 /// Deletes one filter.
-pub(super) fn delete(ifindex: u32, direction: Direction, filter: &Filter) -> io::Result<()> {
+pub(super) fn delete(ifindex: u32, filter: &Filter) -> io::Result<()> {
     let mut message = TcMessage::with_index(ifindex.cast_signed());
-    message.header.parent = direction.parent();
+    message.header.parent = INGRESS;
     message.header.handle = TcHandle::from(filter.handle);
     message.header.info = filter.info;
     message.attributes.push(TcAttribute::Kind(filter.kind.clone()));
     request(RouteNetlinkMessage::DelTrafficFilter(message), NLM_F_ACK).map(drop)
-}
-
-/// Deletes the clsact qdisc.
-pub(super) fn delete_clsact(ifindex: u32) -> io::Result<()> {
-    let mut message = TcMessage::with_index(ifindex.cast_signed());
-    message.header.parent = TcHandle::CLSACT;
-    message.header.handle = TcHandle { major: TcHandle::CLSACT.major, minor: 0 };
-    message.attributes.push(TcAttribute::Kind("clsact".into()));
-    request(RouteNetlinkMessage::DelQueueDiscipline(message), NLM_F_ACK).map(drop)
 }
 
 /// A filter's own message; the dump also has one for each chain and priority, with handle 0.

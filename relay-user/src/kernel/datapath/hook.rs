@@ -19,7 +19,7 @@ use relay_common::program;
 use super::{
     DatapathError, Interface, Pins,
     error::errno,
-    filters::{self, Direction, Filter},
+    filters::{self, Filter},
     pins::remove_all,
     tcx,
 };
@@ -170,7 +170,7 @@ fn our_filters(ifindex: u32) -> Result<Vec<Filter>, DatapathError> {
 }
 
 fn ingress_filters(ifindex: u32) -> Result<Vec<Filter>, DatapathError> {
-    filters::list(ifindex, Direction::Ingress)
+    filters::list(ifindex)
         .or_else(absent)
         .map_err(|error| DatapathError::io(format!("list TC filters of interface {ifindex}"), &error))
 }
@@ -182,7 +182,7 @@ fn absent<T: Default>(error: io::Error) -> io::Result<T> {
 
 fn delete<'a>(ifindex: u32, filters: impl IntoIterator<Item = &'a Filter>) -> Result<(), DatapathError> {
     for filter in filters {
-        filters::delete(ifindex, Direction::Ingress, filter).or_else(absent).map_err(|error| {
+        filters::delete(ifindex, filter).or_else(absent).map_err(|error| {
             DatapathError::io(format!("remove relay's filter from interface {ifindex}"), &error)
         })?;
     }
@@ -190,22 +190,13 @@ fn delete<'a>(ifindex: u32, filters: impl IntoIterator<Item = &'a Filter>) -> Re
 }
 
 /// Takes the program off, however it is attached. `ifindex` is `None` when the device is gone.
+///
+/// The qdisc stays and goes with the device: whenever one is added or removed, the kernel stops the device's queues for
+/// a moment and drops what is sent meanwhile (`qdisc_graft`, net/sched/sch_api.c: `dev_deactivate`).
 pub(super) fn detach(pins: &Pins, ifindex: Option<u32>) -> Result<(), DatapathError> {
     unpin_link(pins)?;
     let Some(ifindex) = ifindex else { return Ok(()) };
-    let ours = our_filters(ifindex)?;
-    if ours.is_empty() {
-        return Ok(());
-    }
-    delete(ifindex, &ours)?;
-    let egress = filters::list(ifindex, Direction::Egress).or_else(absent::<Vec<_>>);
-    let unused = ingress_filters(ifindex)?.is_empty() && egress.is_ok_and(|filters| filters.is_empty());
-    if !unused {
-        return Ok(());
-    }
-    filters::delete_clsact(ifindex)
-        .or_else(absent)
-        .map_err(|error| DatapathError::io(format!("remove clsact from interface {ifindex}"), &error))
+    delete(ifindex, &our_filters(ifindex)?)
 }
 
 /// How our program is attached to the interface, if it is.
