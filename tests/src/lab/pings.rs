@@ -21,7 +21,7 @@ use crate::{guest::patience, netns::Netns};
 /// From one ping to the next.
 const PAUSE: Duration = Duration::from_millis(10);
 /// How long after the last ping answers are waited for; one takes 1 ms.
-const LAST: Duration = Duration::from_secs(5);
+const LAST: Duration = Duration::from_secs(2);
 /// ICMP's echo request and its answer (RFC 792).
 const REQUEST: u8 = 8;
 const REPLY: u8 = 0;

@@ -155,6 +155,23 @@ fn calm(pings: &Pings) -> Result<()> {
     })
 }
 
+#[test]
+fn a_gap_is_counted() -> Result<()> {
+    let (here, there) = (Netns::new("here")?, Netns::new("there")?);
+    here.cable("eth0", &there, "eth0")?;
+    here.run("ip addr add 10.0.0.1/24 dev eth0")?;
+    there.run("ip addr add 10.0.0.2/24 dev eth0")?;
+    let pings = Pings::start(&here, "10.0.0.2".parse()?)?;
+    calm(&pings)?;
+    there.nft("table ip gap { chain in { type filter hook input priority 0; ip protocol icmp drop; }; }")?;
+    calm(&pings)?;
+    there.run("nft delete table ip gap")?;
+    calm(&pings)?;
+    let tally = pings.end()?;
+    ensure!(tally.lost >= CALM && tally.sent - tally.lost >= CALM, "{tally:?}");
+    Ok(())
+}
+
 /// Makes a machine forget its session, as a restart of it would: it shakes hands anew, and not by itself for the next
 /// two minutes.
 fn new_session(machine: &Netns, name: &str) -> Result<()> {
