@@ -6,5 +6,6 @@ pub mod lab;
 pub mod namespace;
 pub mod netns;
 pub mod packet;
+pub mod packet_socket;
 pub mod program;
 pub mod tun;

@@ -24,7 +24,7 @@ use nix::{
 const DEADLINE: Duration = Duration::from_secs(5);
 
 /// Room for the largest GSO packet.
-const LARGEST: usize = 65_536 + VnetHeader::LEN;
+pub(crate) const LARGEST: usize = 65_536 + VnetHeader::LEN;
 
 /// Runs `case` on a thread of its own in a new, empty network namespace, which ends with the thread.
 ///
@@ -90,9 +90,9 @@ impl VnetHeader {
     /// VIRTIO_NET_HDR_GSO_TCPV6.
     pub const TCPV6: u8 = 4;
 
-    const LEN: usize = 10;
+    pub(crate) const LEN: usize = 10;
 
-    fn to_bytes(self) -> [u8; Self::LEN] {
+    pub(crate) fn to_bytes(self) -> [u8; Self::LEN] {
         let mut bytes = [0; Self::LEN];
         bytes[..2].copy_from_slice(&[self.flags, self.gso_type]);
         let words = [self.header_length, self.gso_size, self.checksum_start, self.checksum_offset];
@@ -102,7 +102,7 @@ impl VnetHeader {
         bytes
     }
 
-    fn from_bytes(bytes: &[u8]) -> Self {
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Self {
         let word = |at: usize| u16::from_ne_bytes([bytes[at], bytes[at + 1]]);
         Self {
             flags: bytes[0],
