@@ -1,25 +1,18 @@
 //! A hub in namespaces of its own: the tunnel and an uplink are TUN devices whose far ends this test holds.
 
-use std::{
-    fmt, fs,
-    io::Write as _,
-    process::{Command, Stdio},
-};
+use std::fmt;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result};
 use relay_common::{PeerCounters, Verdict};
 use relay_tests::{
-    namespace::{in_namespaces, run, sysctl},
-    program,
+    namespace::in_namespaces,
     tun::{Kind, Tun, VnetHeader},
 };
-use relay_user::{
-    firewall::table,
-    kernel::datapath::{Datapath, Hook, Interface, Pins},
-    maps::MapChange,
-};
 
-use crate::peers::{self, HOME, PHONE};
+use crate::{
+    host::{self, Meter},
+    peers,
+};
 
 /// The tunnel's MTU in bytes, WireGuard's default on an Ethernet uplink.
 pub(crate) const MTU: u16 = 1420;
@@ -148,37 +141,15 @@ pub(crate) fn observe(setup: Setup, cases: &[Vec<Sent>]) -> Vec<Observation> {
 struct Hub {
     tunnel: Tun,
     uplink: Tun,
-    datapath: Option<Datapath>,
-    before: Counts,
-}
-
-/// The counters that an observation is the difference of.
-#[derive(Clone, Copy, Default)]
-struct Counts {
-    verdicts: [u64; Verdict::ALL.len()],
-    peers: [PeerCounters; 2],
-    forwarded: u64,
+    meter: Meter,
 }
 
 impl Hub {
     fn new(setup: Setup) -> Result<Self> {
         let tunnel = Tun::new("wg0", Kind::TunVnet { offload: setup.offload }, MTU.into())?;
         let uplink = Tun::new("eth0", Kind::TunVnet { offload: false }, 1500)?;
-        for (name, value) in SYSCTLS {
-            sysctl(name, value)?;
-        }
-        for line in NETWORK {
-            run(line)?;
-        }
-        load(setup.firewall)?;
-        let datapath = match setup.fast_path {
-            FastPath::Absent => None,
-            FastPath::Off => Some(attach(&tunnel, false)?),
-            FastPath::On => Some(attach(&tunnel, true)?),
-        };
-        let mut hub = Self { tunnel, uplink, datapath, before: Counts::default() };
-        hub.before = hub.counts()?;
-        Ok(hub)
+        let meter = host::set_up(setup.fast_path, setup.firewall, &peers::heard_of()?)?;
+        Ok(Self { tunnel, uplink, meter })
     }
 
     fn pass(&mut self, case: &[Sent]) -> Result<Observation> {
@@ -188,91 +159,12 @@ impl Hub {
         // The kernel works on a packet while it is being written: whatever comes of it has come.
         let mut out = drain("wg0", &mut self.tunnel)?;
         out.extend(drain("eth0", &mut self.uplink)?);
-        let (before, after) = (self.before, self.counts()?);
-        self.before = after;
-        let mut verdicts = after.verdicts;
-        for (verdict, before) in verdicts.iter_mut().zip(before.verdicts) {
-            *verdict -= before;
-        }
-        let mut peers: [u64; 8] = bytemuck::cast(after.peers);
-        for (moved, before) in peers.iter_mut().zip(bytemuck::cast::<_, [u64; 8]>(before.peers)) {
-            *moved -= before;
-        }
-        let peers = bytemuck::cast(peers);
-        Ok(Observation { out, verdicts, peers, forwarded: after.forwarded - before.forwarded })
+        self.meter.observe(out)
     }
-
-    fn counts(&self) -> Result<Counts> {
-        let mut counts = Counts { forwarded: forwarded()?, ..Counts::default() };
-        let Some(datapath) = &self.datapath else { return Ok(counts) };
-        let counters = datapath.maps.counters()?;
-        counts.verdicts = counters.verdicts;
-        counts.peers = [counters.peers[&PHONE], counters.peers[&HOME]];
-        Ok(counts)
-    }
-}
-
-/// What a hub has, so that TUN behaves as WireGuard does (no redirects, no link-local address), ICMP is not rationed
-/// and sources are judged as WireGuard leaves them.
-const SYSCTLS: [(&str, &str); 13] = [
-    ("ipv4/ip_forward", "1"),
-    ("ipv6/conf/all/forwarding", "1"),
-    ("ipv4/conf/all/send_redirects", "0"),
-    ("ipv4/conf/wg0/send_redirects", "0"),
-    ("ipv4/conf/all/rp_filter", "0"),
-    ("ipv4/conf/wg0/rp_filter", "0"),
-    ("ipv4/icmp_ratemask", "0"),
-    ("ipv6/icmp/ratelimit", "0"),
-    ("ipv6/icmp/ratemask", "\n"),
-    ("ipv6/conf/wg0/addr_gen_mode", "1"),
-    ("ipv6/conf/eth0/addr_gen_mode", "1"),
-    ("ipv6/conf/wg0/disable_ipv6", "0"),
-    ("ipv6/conf/eth0/disable_ipv6", "0"),
-];
-
-const NETWORK: [&str; 15] = [
-    "ip address add 10.9.0.1/24 dev wg0",
-    "ip address add fd52:1a9::1/64 dev wg0 nodad",
-    "ip route add 192.168.40.0/24 dev wg0",
-    "ip route add 192.168.50.0/24 dev wg0",
-    "ip route add fd40::/56 dev wg0",
-    "ip address add 198.51.100.2/24 dev eth0",
-    "ip address add 2001:db8::2/64 dev eth0 nodad",
-    "ip route add default via 198.51.100.1",
-    "ip route add default via 2001:db8::1 dev eth0",
-    // Holes in the home's LANs, where the kernel knows better than the tunnel.
-    "ip route add 192.168.40.64/26 via 198.51.100.9",
-    "ip route add unreachable 192.168.40.200/32",
-    "ip route add 2001:db8:40::/64 dev eth0",
-    "ip route add unreachable fd40::dead/128",
-    // A part of them behind a narrower way.
-    "ip route add 192.168.40.128/27 dev wg0 mtu 1300",
-    "ip route add fd40:0:0:80::/64 dev wg0 mtu 1300",
-];
-
-fn attach(tunnel: &Tun, enabled: bool) -> Result<Datapath> {
-    let interface = Interface { name: tunnel.name().parse()?, index: tunnel.index() };
-    let pins = Pins::new(interface.name.clone());
-    let object = fs::read(program::object()?).context("read the eBPF object")?;
-    let mut prepared = Datapath::prepare(&object, interface, pins, Hook::of_this_kernel())?;
-    ensure!(prepared.maps.apply(&peers::changes(tunnel.index())?)? == 0, "the maps overflow");
-    prepared.maps.apply(&[MapChange::Enable(enabled)])?;
-    Ok(prepared.commit()?)
-}
-
-fn load(firewall: Firewall) -> Result<()> {
-    let mut table = table::desired("wg0", &[].into());
-    if firewall == Firewall::Clamp {
-        table.chains.retain(|chain| chain.name.starts_with("mss"));
-    }
-    let mut nft = Command::new("nft").args(["-f", "-"]).stdin(Stdio::piped()).spawn().context("start nft")?;
-    nft.stdin.take().context("stdin")?.write_all(table::script(&table).as_bytes())?;
-    ensure!(nft.wait()?.success(), "nft refuses relay's table");
-    Ok(())
 }
 
 /// What has left a device, except what the hub says of itself (multicast group reports).
-fn drain(device: &'static str, tun: &mut Tun) -> Result<Vec<Out>> {
+pub(crate) fn drain(device: &'static str, tun: &mut Tun) -> Result<Vec<Out>> {
     let mut all = Vec::new();
     while let Some((header, bytes)) = tun.try_receive()? {
         if !is_group_report(&bytes) {
@@ -285,17 +177,4 @@ fn drain(device: &'static str, tun: &mut Tun) -> Result<Vec<Out>> {
 /// MLDv2 (RFC 3810 5.2): hop-by-hop options, then ICMPv6 type 143.
 fn is_group_report(bytes: &[u8]) -> bool {
     bytes.len() > 48 && bytes[0] >> 4 == 6 && bytes[6] == 0 && bytes[40] == 58 && bytes[48] == 143
-}
-
-/// The kernel's count of packets that it forwarded in this thread's namespace, both families together.
-fn forwarded() -> Result<u64> {
-    let v4 = fs::read_to_string("/proc/thread-self/net/snmp")?;
-    let mut lines = v4.lines().filter(|line| line.starts_with("Ip:")).map(str::split_whitespace);
-    let (Some(names), Some(mut values)) = (lines.next(), lines.next()) else { bail!("no Ip lines in snmp") };
-    let at = names.into_iter().position(|name| name == "ForwDatagrams").context("ForwDatagrams")?;
-    let v4: u64 = values.nth(at).context("ForwDatagrams")?.parse()?;
-    let v6 = fs::read_to_string("/proc/thread-self/net/snmp6")?;
-    let line = v6.lines().find_map(|line| line.strip_prefix("Ip6OutForwDatagrams"));
-    let v6: u64 = line.context("Ip6OutForwDatagrams")?.trim().parse()?;
-    Ok(v4 + v6)
 }

@@ -1,6 +1,7 @@
 //! The highest oracle for the fast path is the kernel: the same packets, once with the fast path on and once without,
 //! must come out the same, and the same ICMP must come back. As root, on TUN devices in namespaces.
 
+mod host;
 mod hub;
 mod peers;
 mod random;

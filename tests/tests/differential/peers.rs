@@ -1,6 +1,6 @@
 //! The peers of the hub, in its maps as the daemon puts them there: by its own plan, from the kernel's routes.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{collections::BTreeMap, net::IpAddr, sync::LazyLock};
 
 use anyhow::{Context as _, Result};
 use ipnet::IpNet;
@@ -15,18 +15,21 @@ use relay_user::{
 
 use crate::hub::MTU;
 
+pub(crate) static HUB_KEY: PrivateKey = PrivateKey::new([9; 32]);
+pub(crate) static PHONE_KEY: PrivateKey = PrivateKey::new([1; 32]);
+pub(crate) static HOME_KEY: PrivateKey = PrivateKey::new([2; 32]);
+
 /// 10.9.0.3 and fd52:1a9::3.
-pub(crate) const PHONE: PublicKey = PublicKey::new([1; 32]);
+pub(crate) static PHONE: LazyLock<PublicKey> = LazyLock::new(|| PHONE_KEY.public_key());
 /// 10.9.0.2 and fd52:1a9::2, with 192.168.40.0/24 and fd40::/56 behind it.
-pub(crate) const HOME: PublicKey = PublicKey::new([2; 32]);
+pub(crate) static HOME: LazyLock<PublicKey> = LazyLock::new(|| HOME_KEY.public_key());
 /// Has 192.168.50.0/24 behind it, and has never been heard of.
 const SILENT: PublicKey = PublicKey::new([3; 32]);
 
 /// What brings empty maps to what they shall hold, on a hub with this interface and the routes of the calling thread's
 /// namespace.
-pub(crate) fn changes(index: u32) -> Result<Vec<MapChange>> {
-    let desired = desired()?;
-    let maps = desired_maps(&desired, Some(&device(&desired)), index, &routes()?, &BTreeMap::new());
+pub(crate) fn changes(index: u32, device: &Device) -> Result<Vec<MapChange>> {
+    let maps = desired_maps(&desired()?, Some(device), index, &routes()?, &BTreeMap::new());
     Ok(diff(&maps, false, &DatapathState::default()))
 }
 
@@ -35,20 +38,21 @@ fn routes() -> Result<Vec<KernelRoute>> {
     runtime.block_on(async { Netlink::connect()?.routes().await }).context("read the routes")
 }
 
-fn desired() -> Result<Desired> {
+/// The hub and its peers, as relay.toml would have them.
+pub(crate) fn desired() -> Result<Desired> {
     Ok(Desired {
         interface: "wg0".parse()?,
         backend: BackendChoice::Auto,
         listen_port: 51820,
         mtu: MTU.into(),
         addresses: prefixes(&["10.9.0.1/24", "fd52:1a9::1/64"]),
-        private_key: PrivateKey::new([1; 32]),
+        private_key: HUB_KEY.clone(),
         endpoint: None,
         fast_path: FastPathMode::Auto,
         firewall: Firewall::default(),
         peers: BTreeMap::from([
-            (PHONE, peer("phone", &["10.9.0.3", "fd52:1a9::3"], &[])?),
-            (HOME, peer("home", &["10.9.0.2", "fd52:1a9::2"], &["192.168.40.0/24", "fd40::/56"])?),
+            (*PHONE, peer("phone", &["10.9.0.3", "fd52:1a9::3"], &[])?),
+            (*HOME, peer("home", &["10.9.0.2", "fd52:1a9::2"], &["192.168.40.0/24", "fd40::/56"])?),
             (SILENT, peer("silent", &["10.9.0.5"], &["192.168.50.0/24"])?),
         ]),
     })
@@ -71,15 +75,15 @@ fn prefixes<Prefixes: FromIterator<IpNet>>(texts: &[&str]) -> Prefixes {
 }
 
 /// WireGuard as it is when two of the three have been heard of.
-fn device(desired: &Desired) -> Device {
-    let peer = |key: &PublicKey| {
-        let endpoint = (*key != SILENT).then(|| ([203, 0, 113, 9], 51820).into());
-        (*key, DevicePeer { endpoint, ..DevicePeer::default() })
+pub(crate) fn heard_of() -> Result<Device> {
+    let peer = |key: PublicKey| {
+        let endpoint = (key != SILENT).then(|| ([203, 0, 113, 9], 51820).into());
+        (key, DevicePeer { endpoint, ..DevicePeer::default() })
     };
-    Device {
+    Ok(Device {
         public_key: None,
         listen_port: 51820,
         fwmark: 0,
-        peers: desired.peers.keys().map(peer).collect(),
-    }
+        peers: desired()?.peers.into_keys().map(peer).collect(),
+    })
 }
