@@ -1,11 +1,13 @@
 //! The highest oracle for the fast path is the kernel: the same packets, once with the fast path on and once without,
-//! must come out the same, and the same ICMP must come back. As root, on TUN devices in namespaces.
+//! must come out the same, and the same ICMP must come back. As root, on TUN devices in namespaces, and over kernel
+//! WireGuard where there is one.
 
 mod host;
 mod hub;
 mod peers;
 mod random;
 mod rows;
+mod wireguard;
 
 use std::{collections::BTreeSet, ops::Range, time::Instant};
 
