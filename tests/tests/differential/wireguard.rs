@@ -2,6 +2,7 @@
 //! WireGuard; what the hub sends comes out at the other spoke, at the sender, or at the hub's uplink.
 
 mod carried;
+mod daemon;
 mod judge;
 mod wire;
 mod world;
@@ -11,6 +12,7 @@ use std::{
     time::Instant,
 };
 
+use anyhow::Result;
 use relay_common::Verdict;
 use relay_tests::guest;
 use relay_user::kernel::wireguard::kernel_available;
@@ -18,7 +20,7 @@ use serde_json::json;
 
 use self::{
     carried::{Refusal, carry},
-    judge::{Manner, OTHERWISE, PLAIN, Seen, arrivals, check, compare, judge, path},
+    judge::{Manner, OTHERWISE, PLAIN, Seen, arrivals, check, compare, expected, judge, path},
 };
 use crate::{
     hub::{Firewall, Sent},
@@ -179,4 +181,41 @@ fn random_packets_by_kernel_wireguard() {
         &json!({ "wg0 differential": "random", "packets": RANDOM, "redirected": redirected, "refused": refused }),
     );
     assert!(redirected > 0 && refused < RANDOM / 2, "most random packets never reach the program");
+}
+
+/// All of it at once: relay.toml, the daemon, its routes and its table, and the program as the daemon attaches it.
+#[test]
+fn rows_by_kernel_wireguard_and_the_daemon() -> Result<()> {
+    if !is_possible() {
+        return Ok(());
+    }
+    let start = Instant::now();
+    // A quarter of them, from everywhere: it is the pieces' fit that is asked about here, and time in a guest is long.
+    let rows: Vec<_> = trackable().into_iter().step_by(4).collect();
+    let cases: Vec<_> = rows.iter().map(|row| row.packets.clone()).collect();
+    let [off, on] = daemon::observe(&cases)?;
+    let failures: Vec<_> = rows
+        .iter()
+        .zip(off.outs.iter().zip(&on.outs))
+        .filter(|(_, (off, on))| off != on)
+        .map(|(row, (off, on))| format!("{}: auto\n    {on:?}\noff\n    {off:?}", row.name))
+        .collect();
+    let redirected = on.redirected;
+    println!(
+        "{} rows, {redirected} packets redirected, in {:.1} s",
+        rows.len(),
+        start.elapsed().as_secs_f64()
+    );
+    guest::fact(
+        &json!({ "wg0 differential": "rows, the daemon's hub", "rows": rows.len(), "redirected": redirected }),
+    );
+    assert!(failures.is_empty(), "{} of {} rows:\n{}", failures.len(), rows.len(), failures.join("\n"));
+    let expected: u64 = rows.iter().filter_map(|row| expected(row).remove(&Verdict::Redirected)).sum();
+    assert!(expected > 0, "no row for the fast path");
+    assert_eq!(
+        (off.redirected, redirected),
+        (0, expected),
+        "packets redirected with fast_path off, and auto"
+    );
+    Ok(())
 }
