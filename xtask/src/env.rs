@@ -75,6 +75,11 @@ impl Env {
         command
     }
 
+    /// The gotatun that `setup` builds for tests.
+    pub(crate) fn gotatun(&self) -> PathBuf {
+        self.tools.join("bin/gotatun")
+    }
+
     /// A program that cargo built for the host.
     pub(crate) fn built(&self, profile: Profile, name: &str) -> PathBuf {
         self.target.join(profile.folder()).join(name)

@@ -39,7 +39,7 @@ pub(crate) fn run(env: &Env, args: &Args) -> Result<()> {
         return in_guest(env, kernel, args.json);
     }
     root_is_possible("the laboratory")?;
-    setup::netns()?;
+    setup::laboratory()?;
     let relay = build::relay(env, Profile::Dev)?;
     let flags = [(args.keep, "--keep"), (args.json, "--json")];
     let flags = flags.into_iter().filter(|(set, _)| *set).map(|(_, flag)| flag);
@@ -49,7 +49,7 @@ pub(crate) fn run(env: &Env, args: &Args) -> Result<()> {
 }
 
 fn in_guest(env: &Env, kernel: &str, json: bool) -> Result<()> {
-    setup::guests()?;
+    setup::guests(env)?;
     bpf::object(env)?;
     let mut arguments = vec!["--relay", vm::RELAY];
     arguments.extend(json.then_some("--json"));

@@ -160,7 +160,7 @@ fn program(env: &Env) -> Result<String> {
 
 /// Every test program that is not another height's, so that a new one is not forgotten.
 fn netns(env: &Env) -> Result<String> {
-    setup::netns()?;
+    setup::netns(env)?;
     let relay = build::relay(env, Profile::Dev)?;
     next::relays(env)?;
     let tests = test_binaries(env, |name| name != PROGRAM && name != MUTANTS, Some(&relay));
@@ -178,7 +178,7 @@ fn mutants(env: &Env) -> Result<String> {
 
 /// Every test program but the seeded faults, which say the same on any kernel.
 fn guests(env: &Env, args: &Args) -> Result<String> {
-    setup::guests()?;
+    setup::guests(env)?;
     bpf::object(env)?;
     let mut programs = vm::Programs::build(env, |name| name != MUTANTS)?;
     if args.program.as_deref().is_none_or(|program| program == next::TESTS) {
@@ -200,7 +200,8 @@ fn guests(env: &Env, args: &Args) -> Result<String> {
 fn test_binaries(env: &Env, chosen: impl Fn(&str) -> bool, relay: Option<&Path>) -> Result<String> {
     let programs: Vec<_> = build::test_programs(env)?.into_iter().filter(|(name, _)| chosen(name)).collect();
     ensure!(!programs.is_empty(), "relay-tests has no such test program");
-    let mut sets = vec![("RELAY_BPF_DIR", env.bpf.as_os_str())];
+    let gotatun = env.gotatun();
+    let mut sets = vec![("RELAY_BPF_DIR", env.bpf.as_os_str()), ("GOTATUN_BIN", gotatun.as_os_str())];
     sets.extend(relay.map(|relay| ("RELAY_BIN", relay.as_os_str())));
     let mut failed = Vec::new();
     for (name, program) in &programs {

@@ -5,6 +5,7 @@
 
 mod apt;
 mod bpffs;
+mod gotatun;
 mod linker;
 mod packages;
 mod toolchain;
@@ -40,6 +41,7 @@ pub(crate) fn everything(env: &Env) -> Result<()> {
     apt::ensure(voice, packages::VM)?;
     let toolchain = toolchain::ensure(voice)?;
     linker::ensure(env, voice, &toolchain)?;
+    gotatun::ensure(env, voice)?;
     lints(voice, &toolchain)?;
     bpffs::ensure(voice)?;
     process::say("==> everything is there");
@@ -59,10 +61,16 @@ pub(crate) fn running() -> Result<()> {
     bpffs::ensure(Voice::Changes)
 }
 
-/// What the heights in network namespaces and the laboratory need.
-pub(crate) fn netns() -> Result<()> {
+/// What the laboratory needs.
+pub(crate) fn laboratory() -> Result<()> {
     running()?;
     apt::ensure(Voice::Changes, packages::NETNS)
+}
+
+/// What the height in network namespaces needs.
+pub(crate) fn netns(env: &Env) -> Result<()> {
+    laboratory()?;
+    gotatun::ensure(env, Voice::Changes)
 }
 
 /// Brings apt's package lists up to date when they do not know a package.
@@ -71,9 +79,10 @@ pub(crate) fn package_lists_know(package: &str) -> Result<()> {
 }
 
 /// What building and booting guests needs. The kernels and QEMU are fetched, not installed.
-pub(crate) fn guests() -> Result<()> {
+pub(crate) fn guests(env: &Env) -> Result<()> {
     apt::ensure(Voice::Changes, packages::NETNS)?;
-    apt::ensure(Voice::Changes, packages::VM)
+    apt::ensure(Voice::Changes, packages::VM)?;
+    gotatun::ensure(env, Voice::Changes)
 }
 
 /// What `check` needs: the compiler for BPF and its clippy, no linker. `None` for clippy where the chosen

@@ -58,7 +58,6 @@ const WELCOME: [&str; 11] = [
     "boringtun-cli",
     "bpftool",
     "capsh",
-    "gotatun-cli",
     "ip6tables-legacy-save",
     "ip6tables-nft",
     "iptables-nft",

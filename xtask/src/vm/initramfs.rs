@@ -167,6 +167,7 @@ impl Guest<'_> {
             "empty_is_failure": self.options.filter.is_none(),
             "environment": {
                 "CARGO_MANIFEST_DIR": folder,
+                "GOTATUN_BIN": self.env.gotatun(),
                 "HOME": "/root",
                 "INSTA_UPDATE": "no",
                 "INSTA_WORKSPACE_ROOT": self.env.root,

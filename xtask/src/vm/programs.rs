@@ -36,7 +36,7 @@ pub(crate) struct Programs {
     pub(crate) init: PathBuf,
     /// What PID 1 runs: the test programs, in the order of their names.
     pub(crate) jobs: Vec<Job>,
-    /// Programs that tests start: `relay` and the helpers of the tests' package.
+    /// Programs that tests start: `relay`, the helpers of the tests' package, and a WireGuard of others.
     pub(crate) along: Vec<PathBuf>,
 }
 
@@ -57,6 +57,7 @@ impl Programs {
         ensure!(output.status.success(), "building relay and the tests failed");
         programs.take(&String::from_utf8_lossy(&output.stdout), &env.root.join("tests"))?;
         programs.jobs.retain(|job| wanted(&job.name));
+        programs.along.push(env.gotatun());
         ensure!(programs.init.is_file(), "cargo built no guest-init");
         ensure!(!programs.jobs.is_empty(), "cargo built no test program");
         programs.jobs.sort_by(|a, b| a.name.cmp(&b.name));
