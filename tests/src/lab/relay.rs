@@ -59,9 +59,14 @@ pub struct Relay<'a> {
 impl<'a> Relay<'a> {
     /// Makes its configuration with `relay init`.
     pub fn init(machine: &'a Netns, binary: &Path) -> Result<Self> {
+        Self::init_with(machine, binary, &[])
+    }
+
+    /// As [`Relay::init`], with more arguments.
+    pub fn init_with(machine: &'a Netns, binary: &Path, args: &[&str]) -> Result<Self> {
         machine.run("mkdir -m 0700 /run/lab")?;
         let relay = Self { machine, binary: binary.to_path_buf(), daemon: None };
-        relay.run(&["init", "--endpoint", &format!("{VPS}:51820")])?;
+        relay.run(&[&["init", "--endpoint", &format!("{VPS}:51820")], args].concat())?;
         Ok(relay)
     }
 
