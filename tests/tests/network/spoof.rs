@@ -1,0 +1,88 @@
+//! A peer that sends under another's name. WireGuard knows which addresses are whose and drops the rest before anything
+//! else sees it; the fast path is no way round.
+
+use std::{net::IpAddr, time::Duration};
+
+use anyhow::{Context as _, Result, ensure};
+use relay_tests::{
+    guest,
+    lab::{Relay, UDP_TIMEOUT, World},
+    netns::Netns,
+};
+use serde_json::json;
+
+use crate::{connected, nas4, ping};
+
+const PINGS: u32 = 10;
+
+/// An address for the phone to lie with, and a target of the same family.
+fn lies(relay: &Relay<'_>) -> Result<Vec<(&'static str, IpAddr)>> {
+    let stats = relay.stats()?;
+    let home: Vec<IpAddr> = serde_json::from_value(stats.peer("home")?["addresses"].clone())?;
+    let mut lies: Vec<(&str, IpAddr)> = home.into_iter().map(|address| ("the home's", address)).collect();
+    lies.extend([
+        ("the hub's own", "10.9.0.1".parse()?),
+        ("one of the home's LAN", "192.168.40.77".parse()?),
+        ("one of the home's LAN", "fd00:40::77".parse()?),
+        ("nobody's", "10.9.0.200".parse()?),
+        ("one on the internet", "192.0.2.99".parse()?),
+    ]);
+    Ok(lies)
+}
+
+/// Packets that WireGuard dropped for their source (`rx_frame_errors` of its device).
+fn refused(vps: &Netns) -> Result<u64> {
+    let text = vps.run("cat /sys/class/net/wg0/statistics/rx_frame_errors")?;
+    text.trim().parse().context(text)
+}
+
+/// Bytes that the hub has received from the phone, by WireGuard's count.
+fn received(relay: &Relay<'_>) -> Result<u64> {
+    relay.stats()?.peer("phone")?["received"]["bytes"].as_u64().context("no count of the phone's bytes")
+}
+
+/// Sends pings with a source that is not the phone's.
+fn lie(world: &World, source: IpAddr, to: IpAddr) -> Result<()> {
+    let (length, flags) = if source.is_ipv4() { (32, "") } else { (128, "nodad") };
+    world.phone.run(&format!("ip addr add {source}/{length} dev phone {flags}"))?;
+    // It fails, since nobody answers; what came of it is in the counters.
+    let _ = world.phone.run(&format!("ping -n -q -c {PINGS} -i 0.02 -W 1 -I {source} {to}"));
+    world.phone.run(&format!("ip addr del {source}/{length} dev phone")).map(drop)
+}
+
+#[test]
+fn a_peer_that_sends_under_anothers_name() -> Result<()> {
+    connected(UDP_TIMEOUT, |world, relay| {
+        let kernel = relay.stats()?.0["backend"] == "kernel";
+        let nas6: IpAddr = relay_tests::lab::world::NAS6.parse()?;
+        for (whose, source) in lies(relay)? {
+            let to = if source.is_ipv4() { nas4() } else { nas6 };
+            let (before, bytes, errors) = (relay.stats()?, received(relay)?, refused(&world.vps)?);
+            lie(world, source, to)?;
+            let (bytes, errors) = (received(relay)? - bytes, refused(&world.vps)? - errors);
+            let (redirected, seen) = relay.stats()?.since(&before)?;
+            ensure!(bytes >= u64::from(PINGS) * 96, "{source}: only {bytes} bytes reached the hub");
+            ensure!(
+                redirected == 0 && seen == 0,
+                "{source}, {whose}: the fast path saw {seen} of {PINGS} packets and redirected {redirected}"
+            );
+            if kernel {
+                ensure!(
+                    errors == u64::from(PINGS),
+                    "{source}, {whose}: WireGuard refused {errors} of {PINGS}"
+                );
+            }
+            guest::fact(
+                &json!({ "network": "inner source", "source": whose, "refused": errors, "seen": seen }),
+            );
+        }
+        if !kernel {
+            guest::skip("WireGuard's own count of refused packets: userspace WireGuard keeps none");
+        }
+        // Under its own name it gets through.
+        let before = relay.stats()?;
+        let pinged = ping::send(&world.phone, nas4(), PINGS, Duration::from_millis(20))?;
+        ensure!(pinged.lost() == 0, "{} of {PINGS} honest pings lost", pinged.lost());
+        crate::all_fast(relay, &before).map(drop)
+    })
+}
