@@ -30,10 +30,19 @@ impl Pinged {
 
 /// Sends that many, one each `interval`, and waits for the answers.
 pub(crate) fn send(from: &Netns, to: IpAddr, count: u32, interval: Duration) -> Result<Pinged> {
-    let mut command = from.command("ping");
+    wait(from, to, arguments(to, count, interval, patience(LAST_ANSWER)))
+}
+
+/// Whether anybody answers one of three within a second: a question for those who expect that nobody does, or will ask
+/// again.
+pub(crate) fn knock(from: &Netns, to: IpAddr) -> Result<bool> {
+    let pinged = wait(from, to, arguments(to, 3, Duration::from_millis(200), LAST_ANSWER))?;
+    Ok(pinged.received > 0)
+}
+
+fn wait(from: &Netns, to: IpAddr, arguments: Vec<String>) -> Result<Pinged> {
     // It ends with 1 when nobody answers, which is for the caller to judge.
-    let output =
-        command.args(arguments(to, count, interval, LAST_ANSWER)).output().context("starting ping")?;
+    let output = from.command("ping").args(arguments).output().context("starting ping")?;
     read(&String::from_utf8_lossy(&output.stdout))
         .with_context(|| format!("ping {to}: {}", String::from_utf8_lossy(&output.stderr)))
 }
