@@ -1,6 +1,7 @@
 //! From a bare kernel to a system in which tests can run.
 
 use std::fs;
+use std::net::UdpSocket;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 use std::process::Command;
@@ -9,6 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use nix::mount::{MsFlags, mount};
 use nix::sys::reboot::{RebootMode, reboot};
 use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::socket::{setsockopt, sockopt::ReceiveTimestamp};
 
 /// What a booted Debian has mounted: where, the file system's type, its options.
 const MOUNTS: [(&str, &str, &str); 9] = [
@@ -51,11 +53,23 @@ pub(crate) fn prepare() -> Result<()> {
     fs::write("/proc/sys/kernel/hostname", "relay-guest").context("naming the guest")?;
     setrlimit(Resource::RLIMIT_NOFILE, OPEN_FILES, OPEN_FILES).context("raising the limit of open files")?;
     run("modprobe", &[&["-a"][..], &MODULES].concat())?;
+    keep_time_stamps_on()?;
     run("ip", &["link", "set", "lo", "up"])?;
     // The first hook for incoming packets on any device, and the last to go, make the kernel patch the code that takes
     // them in (`ingress_needed_key`, net/core/dev.c). An emulated processor may run into the breakpoint that stands
     // there meanwhile when it is gone already, which is an oops. With one hook that stays nothing is patched.
     run("tc", &["qdisc", "add", "dev", "lo", "clsact"])
+}
+
+/// Keeps a socket that wants to know when packets came. Each ping is one that does, and the first to come and the last
+/// to go make the kernel rewrite its receive path (`netstamp_needed_key`, net/core/dev.c), at which QEMU's emulation
+/// sometimes leaves a processor in the breakpoint that stands there meanwhile, for good.
+fn keep_time_stamps_on() -> Result<()> {
+    let socket = UdpSocket::bind("0.0.0.0:0").context("binding a socket")?;
+    setsockopt(&socket, ReceiveTimestamp, &true).context("asking for time stamps")?;
+    // Open for as long as the machine is.
+    std::mem::forget(socket);
+    Ok(())
 }
 
 /// Runs one of the guest's tools to its end.
