@@ -120,6 +120,9 @@ impl Host {
             return Err(HostError::Foreign(link.name.clone()));
         }
         let mut observed = Observed { routes: self.netlink.routes().await?, ..Observed::default() };
+        if link.is_none() {
+            observed.renamed = self.renamed(desired).await?;
+        }
         if let Some(link) = &link {
             observed.addresses = self.netlink.addresses(link.index).await?;
             observed.device = block_in_place(|| wireguard::read(&self.interface, self.backend))?;
@@ -130,6 +133,24 @@ impl Host {
         self.observe_firewall(desired, &mut observed).await?;
         self.observe_fast_path(&mut observed)?;
         Ok(observed)
+    }
+
+    /// The tunnel interface under another name. It is known by its key and its port: another relay's interface may
+    /// carry relay's mark too. A userspace one is not looked for, since it goes when a new one is made.
+    async fn renamed(&self, desired: &Desired) -> Result<Option<Link>, HostError> {
+        if self.backend != Backend::Kernel {
+            return Ok(None);
+        }
+        let (key, port) = (desired.private_key.public_key(), desired.listen_port);
+        let links = self.netlink.links().await?;
+        for link in links.into_iter().filter(|link| link.is_ours() && link.kind == LinkKind::WireGuard) {
+            let Ok(name) = link.name.parse() else { continue };
+            let device = block_in_place(|| wireguard::read(&name, self.backend))?;
+            if device.is_some_and(|device| device.public_key == Some(key) && device.listen_port == port) {
+                return Ok(Some(link));
+            }
+        }
+        Ok(None)
     }
 
     /// Interfaces with an IPv6 default route that a router advertised, and, while forwarding is off, those that may

@@ -126,6 +126,8 @@ pub const ROUTE_PROTOCOL: u8 = 207;
 pub struct Observed {
     /// The tunnel interface.
     pub link: Option<Link>,
+    /// Where there is none: the same interface under another name that somebody gave it.
+    pub renamed: Option<Link>,
     /// WireGuard on it.
     pub device: Option<Device>,
     /// Its addresses.

@@ -22,7 +22,7 @@ use crate::{
     kernel::sysctl::Sysctl,
     key::PublicKey,
     maps::{DatapathState, MapChange, Maps},
-    observed::{DevicePeer, KernelRoute, Observed, ROUTE_PROTOCOL},
+    observed::{DevicePeer, KernelRoute, Link, Observed, ROUTE_PROTOCOL},
     report::FastPath,
 };
 
@@ -36,6 +36,8 @@ pub enum Change {
     /// Change the fast path's maps. Such a step comes twice: first what takes away, before WireGuard and the routes
     /// change, then what gives, after them.
     SetMaps(Vec<MapChange>),
+    /// Give the tunnel interface, which somebody renamed, its name back.
+    TakeBack(Link),
     /// Make the tunnel interface.
     CreateLink(Backend),
     /// Set the interface's MTU.
@@ -79,7 +81,8 @@ impl Change {
     pub fn is_essential(&self) -> bool {
         matches!(
             self,
-            Self::CreateLink(_)
+            Self::TakeBack(_)
+                | Self::CreateLink(_)
                 | Self::Configure { .. }
                 | Self::SetPeers(_)
                 | Self::AddAddress(_)
@@ -98,6 +101,10 @@ impl Change {
 /// The steps from `observed` to `desired`.
 #[must_use]
 pub fn plan(desired: &Desired, backend: Backend, observed: &Observed, fast_path: &FastPath) -> Vec<Change> {
+    if let (None, Some(renamed)) = (&observed.link, &observed.renamed) {
+        // Sessions, addresses and fast path are all on it; what is amiss under its own name shows at the next look.
+        return vec![Change::TakeBack(renamed.clone())];
+    }
     let mut changes = Vec::new();
     let publications = datapath(desired, observed, fast_path, &mut changes);
     guard(desired, observed, &mut changes);
@@ -121,7 +128,9 @@ fn datapath(
         }
         return Vec::new();
     }
-    let Some(state) = observed.maps.as_ref().filter(|_| observed.attached.is_some()) else {
+    // A filter of clsact goes on without its pins, by which the next daemon would have to find its maps.
+    let stands = observed.attached.is_some() && observed.fast_path_pinned;
+    let Some(state) = observed.maps.as_ref().filter(|_| stands) else {
         return vec![Change::LoadFastPath];
     };
     let mut takes = map_changes(desired, observed, fast_path.is_on(), state);
@@ -305,6 +314,7 @@ impl fmt::Display for Change {
                 [_] => f.write_str("change 1 entry of the fast path"),
                 _ => write!(f, "change {} entries of the fast path", changes.len()),
             },
+            Self::TakeBack(link) => write!(f, "give the interface its name back, from {}", link.name),
             Self::CreateLink(Backend::Kernel) => f.write_str("create the interface (kernel WireGuard)"),
             Self::CreateLink(Backend::Userspace) => f.write_str("create the interface (userspace WireGuard)"),
             Self::SetMtu(mtu) => write!(f, "set the interface's MTU to {mtu}"),

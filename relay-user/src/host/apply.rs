@@ -101,6 +101,7 @@ impl Host {
                     self.overflow = datapath.maps.apply(changes)?;
                 }
             }
+            Change::TakeBack(link) => self.netlink.rename(link.index, &self.interface).await?,
             Change::CreateLink(Backend::Kernel) => {
                 drop(self.netlink.create_wireguard(&self.interface).await?)
             }

@@ -316,3 +316,20 @@ fn a_userspace_hub_sends_no_redirects_either() {
     assert_eq!(todo(Backend::Kernel), [""; 0]);
     assert_eq!(todo(Backend::Userspace), ["set net.ipv4.conf.all.send_redirects = 0"]);
 }
+
+#[test]
+fn a_renamed_interface_gets_its_name_back_and_nothing_else_happens() {
+    let desired = desired();
+    let mut observed = settled(&desired);
+    let renamed = Link { name: "old0".into(), ..observed.link.take().unwrap() };
+    observed.renamed = Some(renamed.clone());
+    let changes = plan(&desired, Backend::Kernel, &observed, &FastPath::on(""));
+    assert_eq!(changes, [Change::TakeBack(renamed)]);
+}
+
+#[test]
+fn a_fast_path_without_pins_is_loaded_anew() {
+    let desired = desired();
+    let observed = Observed { fast_path_pinned: false, ..settled(&desired) };
+    assert_eq!(plan(&desired, Backend::Kernel, &observed, &FastPath::on("")), [Change::LoadFastPath]);
+}

@@ -82,6 +82,25 @@ impl Netlink {
         self.set(message, || format!("bring up interface number {index}")).await
     }
 
+    /// Gives an interface another name. Kernels that rename only what is down get it down first.
+    ///
+    /// # Errors
+    /// The kernel refuses, also because the name is in use.
+    pub async fn rename(&self, index: u32, name: &InterfaceName) -> Result<(), NetlinkError> {
+        let act = || format!("give interface number {index} the name {name}");
+        let rename = || {
+            let name = LinkAttribute::IfName(name.to_string());
+            LinkUnspec::new_with_index(index).append_extra_attribute(name).build()
+        };
+        match self.set(rename(), act).await {
+            Err(NetlinkError::Request { cause, .. }) if cause.raw_os_error() == Some(libc::EBUSY) => {
+                self.set(LinkUnspec::new_with_index(index).down().build(), act).await?;
+                self.set(rename(), act).await
+            }
+            done => done,
+        }
+    }
+
     /// Sets the largest packet, in bytes.
     ///
     /// # Errors
