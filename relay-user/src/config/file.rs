@@ -10,6 +10,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// How the names of files begin and end that are not yet in their place.
+const TEMPORARY: (&str, &str) = (".relay.", ".tmp");
+
 /// Why the file could not be edited. The old one is as it was.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {act} {}", path.display())]
@@ -93,9 +96,12 @@ impl Editing {
     }
 
     fn replace(&self, text: &str) -> io::Result<()> {
+        // A leftover that stays does no harm, and a save is more than tidiness.
+        let _ = self.remove_leftovers();
         // Created 0600 with O_EXCL, and removed again if anything below fails.
+        let (prefix, suffix) = TEMPORARY;
         let mut file =
-            tempfile::Builder::new().prefix(".relay.").suffix(".tmp").tempfile_in(folder_of(&self.path))?;
+            tempfile::Builder::new().prefix(prefix).suffix(suffix).tempfile_in(folder_of(&self.path))?;
         file.write_all(text.as_bytes())?;
         if let Ok(old) = self.path.metadata() {
             let new = file.as_file().metadata()?;
@@ -109,7 +115,23 @@ impl Editing {
         }
         file.as_file().sync_all()?;
         file.persist(&self.path)?;
-        self.folder.sync_all()
+        // The new text is in force from here on. Where the folder cannot be written back, a power cut may yet bring
+        // the old one, whole as well; an error would say that the new one is not there.
+        let _ = self.folder.sync_all();
+        Ok(())
+    }
+
+    /// Removes what saves left behind that were killed: nobody else saves while the lock is held.
+    fn remove_leftovers(&self) -> io::Result<()> {
+        for entry in std::fs::read_dir(folder_of(&self.path))? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            if name.starts_with(TEMPORARY.0) && name.ends_with(TEMPORARY.1) {
+                std::fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
     }
 
     fn failed(&self, act: &'static str) -> impl FnOnce(io::Error) -> FileError {
@@ -190,6 +212,17 @@ mod tests {
         let error = editing.save("new").expect_err("a folder is in the way");
         assert!(error.to_string().starts_with("cannot save "), "{error}");
         assert_eq!(names(&folder.path().join("sub")), ["relay.toml"], "no temporary file is left");
+    }
+
+    #[test]
+    fn what_a_killed_save_left_is_removed_and_nothing_else() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("relay.toml");
+        for name in [".relay.ab12cd.tmp", ".relay.toml.swp", "relay.tmp"] {
+            std::fs::write(folder.path().join(name), "").expect("write");
+        }
+        Editing::begin(&path).expect("lock").save("new").expect("save");
+        assert_eq!(names(folder.path()), [".relay.toml.swp", "relay.tmp", "relay.toml"]);
     }
 
     #[test]
