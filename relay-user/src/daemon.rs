@@ -251,6 +251,15 @@ impl Daemon {
                 self.options.config.display()
             )));
         }
+        // A file that another program is just writing may be cut off where it is valid.
+        if old.peers.len() > 1 && new.peers.is_empty() && config.disabled.is_empty() {
+            return Err(refuse(format!(
+                "{}: it has no peers any more, and {} are in force: was it cut off while it was saved? To be rid of \
+                 all, `relay peer remove` them, or start relay anew",
+                self.options.config.display(),
+                old.peers.len()
+            )));
+        }
         for warning in config.warnings.iter().filter(|warning| !self.config.warnings.contains(warning)) {
             tracing::warn!("{warning}");
         }
