@@ -8,7 +8,7 @@ use relay_tests::lab::relay::binary;
 
 const SCRIPT: &str = r#"
 set -euo pipefail
-mount -t tmpfs -o size=64k tmpfs /run
+mount -t tmpfs -o size=64k,nr_inodes=64 tmpfs /run
 config=/run/relay/relay.toml
 unset RELAY_CONFIG RELAY_SOCKET
 relay() { "$RELAY" "$@" --config "$config" > /dev/null 2> "$ERRORS"; }
@@ -31,6 +31,10 @@ files=$(ls -A /run/relay)
 cat /dev/zero > /run/full 2> /dev/null || true
 refused "a full disk" "No space left on device"
 rm /run/full
+mkdir /run/many
+for number in $(seq 64); do : > "/run/many/$number" || break; done 2> /dev/null
+refused "a disk without inodes" "No space left on device"
+rm -r /run/many
 mount -o remount,ro /run
 refused "a read-only disk" "Read-only file system"
 mount -o remount,rw /run
@@ -40,7 +44,7 @@ relay peer add second || fail "room again"
 "#;
 
 #[test]
-fn a_full_or_read_only_disk_leaves_the_old_file() {
+fn a_full_or_read_only_disk_or_one_without_inodes_leaves_the_old_file() {
     let errors = tempfile::NamedTempFile::new().expect("file");
     let output = Command::new("unshare")
         .args(["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"])
