@@ -53,7 +53,7 @@ const NEEDED: [&str; 20] = [
 
 /// Taken along where the host has them: other peers, and what makes a broken guest easier to read. A test that
 /// needs one of them says so itself.
-const WELCOME: [&str; 11] = [
+const WELCOME: [&str; 10] = [
     "awk",
     "boringtun-cli",
     "bpftool",

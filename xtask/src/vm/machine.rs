@@ -128,7 +128,7 @@ fn start(boot: &Boot<'_>) -> Result<(Machine, mpsc::Receiver<String>)> {
     // timer may be too late for the kernel's test of it, which then panics. mitigations stay on: they change what the
     // verifier accepts.
     let append = "console=ttyS0 loglevel=5 oops=panic panic=-1 random.trust_cpu=on no_timer_check";
-    let accelerate = if boot.accelerator == "tcg" { "tcg,thread=multi" } else { boot.accelerator };
+    let accelerate = if boot.accelerator == "tcg" { "tcg,thread=single" } else { boot.accelerator };
     let mut command = boot.qemu.command();
     command
         .args(["-accel", accelerate, "-cpu", "max", "-smp", "2", "-m", "2048"])
