@@ -53,12 +53,38 @@ pub struct Peer {
     /// Seconds between the keepalives that the *peer* sends, as its own configuration says (RFC-less; WireGuard's
     /// `PersistentKeepalive`, 1 to 65,535). The hub itself sends none: it has a public address.
     pub keepalive: Option<u16>,
+    /// The MTU of its own configuration, bytes; `None` for the hub's.
+    pub mtu: Option<u32>,
+    /// Resolvers and search domains of its own configuration, in order.
+    pub dns: Vec<Resolver>,
+    /// Whether it sends everything through the hub, which then masquerades what goes to the internet.
+    pub full_tunnel: bool,
+    /// From this moment on it takes no part.
+    pub expires: Option<jiff::Timestamp>,
 }
 
 impl Peer {
     /// What WireGuard calls allowed IPs: its addresses as host prefixes, then its LANs.
     pub fn allowed_ips(&self) -> BTreeSet<IpNet> {
         self.addresses.iter().map(|&address| IpNet::from(address)).chain(self.lans.iter().copied()).collect()
+    }
+}
+
+/// One entry of `dns`, as wg-quick's `DNS` takes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Resolver {
+    /// A name server.
+    Server(IpAddr),
+    /// A search domain.
+    Search(String),
+}
+
+impl std::fmt::Display for Resolver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Server(address) => address.fmt(f),
+            Self::Search(domain) => f.write_str(domain),
+        }
     }
 }
 

@@ -114,6 +114,10 @@ fn written(args: &PeerAddArgs, public_key: &PublicKey, addresses: &[IpAddr]) -> 
         keepalive: None,
         preshared_key_file: None,
         endpoint: None,
+        mtu: None,
+        dns: Vec::new(),
+        full_tunnel: false,
+        expires: None,
         enabled: true,
     }
 }

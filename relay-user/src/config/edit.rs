@@ -123,6 +123,10 @@ mod tests {
             keepalive: None,
             preshared_key_file: None,
             endpoint: None,
+            mtu: None,
+            dns: Vec::new(),
+            full_tunnel: false,
+            expires: None,
             enabled: true,
         }
     }

@@ -11,6 +11,8 @@ mod error;
 pub mod file;
 mod interface;
 mod meaning;
+pub mod moment;
+mod own;
 mod peers;
 pub mod prefix;
 pub mod secret;
@@ -26,9 +28,10 @@ use ipnet::IpNet;
 pub use self::{
     endpoint::{EndpointError, host_and_port},
     error::{ConfigError, ConfigErrors, Warning},
+    own::resolver,
     written::{
-        DEFAULT_INTERFACE, DEFAULT_LISTEN_PORT, DEFAULT_MTU, FirewallWritten, InterfaceWritten, PeerWritten,
-        Written,
+        DEFAULT_INTERFACE, DEFAULT_LISTEN_PORT, DEFAULT_MTU, FirewallWritten, InterfaceWritten,
+        MomentWritten, PeerWritten, Written,
     },
 };
 use crate::{

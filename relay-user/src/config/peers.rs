@@ -13,6 +13,7 @@ use serde_spanned::Spanned;
 use super::{
     endpoint::socket_address,
     meaning::{Context, Hub, key_file},
+    own,
     prefix::{clashes, is_reserved_in, overlap, reserved},
     written::PeerWritten,
 };
@@ -181,7 +182,22 @@ fn read_peer(
         };
         socket_address(endpoint.get_ref()).map_err(refuse).ok()
     });
-    Some(Peer { name: name.ok()?, preshared_key, addresses, lans, endpoint, keepalive })
+    let mtu = own::mtu(context, written, label);
+    let dns = own::dns(context, written, label);
+    let expires = own::expires(context, written, label);
+    let full_tunnel = written.full_tunnel;
+    Some(Peer {
+        name: name.ok()?,
+        preshared_key,
+        addresses,
+        lans,
+        endpoint,
+        keepalive,
+        mtu,
+        dns,
+        full_tunnel,
+        expires,
+    })
 }
 
 fn read_address(

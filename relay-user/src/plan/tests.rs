@@ -25,6 +25,10 @@ fn peer(name: &str, address: &str, lan: Option<&str>) -> Peer {
         lans: lan.map(|lan| lan.parse().unwrap()).into_iter().collect(),
         endpoint: None,
         keepalive: lan.map(|_| 25),
+        mtu: None,
+        dns: Vec::new(),
+        full_tunnel: false,
+        expires: None,
     }
 }
 
