@@ -12,7 +12,9 @@ use relay_user::{
     desired::AllowFrom,
     firewall::{
         analysis::{HostFacts, TunnelForwarding, tunnel_forwarding},
+        exit::Exit,
         opening::{Opening, openings, ours, stale},
+        packet::Version,
         ruleset::Ruleset,
         table,
     },
@@ -213,7 +215,12 @@ fn our_table_is_replaced_and_drift_is_seen() {
             AllowFrom::Prefix("172.17.0.0/16".parse()?),
             AllowFrom::Prefix("fd00::/8".parse()?),
         ]);
-        let desired = table::desired("wg0", &allow_from, &[]);
+        let exits =
+            [(Version::V4, "10.9.0.3/32"), (Version::V6, "fd52:1a9::3/128")].map(|(version, source)| {
+                let source = source.parse().expect("a prefix");
+                Exit { version, uplink: "eth0".to_owned(), sources: vec![source] }
+            });
+        let desired = table::desired("wg0", &allow_from, &exits);
         let observed = async || anyhow::Ok(table::observed(&firewall::read().await?, "wg0"));
         ensure!(observed().await?.is_none());
         let drifts = [
@@ -221,6 +228,8 @@ fn our_table_is_replaced_and_drift_is_seen() {
             "insert rule inet relay guard-wg0 drop\n",
             "add chain inet relay guard-wg0 { policy drop; }\n",
             "delete chain inet relay mss-wg0\n",
+            "flush chain inet relay exit-wg0\n",
+            "delete chain inet relay exit-wg0\n",
             "delete table inet relay\n",
             "delete table inet relay\nadd table inet relay\nadd chain inet relay guard-wg0 { type filter hook input priority 5; }\n",
         ];
