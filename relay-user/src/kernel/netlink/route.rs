@@ -213,7 +213,8 @@ mod tests {
 
     #[test]
     fn the_uplink_is_the_best_default_route() {
-        let cases: [(&str, Vec<KernelRoute>, [Option<u32>; 2]); 6] = [
+        type Case = (&'static str, Vec<KernelRoute>, [Option<u32>; 2]);
+        let cases: [Case; 6] = [
             ("none", vec![route("10.0.0.0/8", Some(9), 0, 1, 254)], [None, None]),
             (
                 "lowest metric",
