@@ -222,6 +222,30 @@ fn a_preshared_key_is_a_file_and_shown_once() {
     assert_eq!(names(&folder), ["mine.key", "relay.toml", "relaytest0.key"]);
 }
 
+/// At trace level, over every command that makes keys.
+#[test]
+fn keys_are_told_once_and_to_stdout_alone() {
+    let terminal = Terminal::with_hub();
+    let mut told = String::new();
+    for args in [&["peer", "add", "phone", "--psk"][..], &["peer", "rotate", "phone"]] {
+        let output = terminal.command(args).env("RELAY_LOG", "trace").output().expect("relay starts");
+        let stdout = String::from_utf8(output.stdout).expect("UTF-8");
+        told += &String::from_utf8(output.stderr).expect("UTF-8");
+        let secrets =
+            ["PrivateKey", "PresharedKey"].map(|key| value(&stdout, key).expect("a key").to_owned());
+        for secret in secrets {
+            assert_eq!(stdout.matches(&secret).count(), 1);
+            assert!(!terminal.text().contains(&secret));
+            assert!(!told.contains(&secret), "{args:?}");
+            for args in
+                [&["peer", "show", "phone", "--json"][..], &["peer", "export", "phone"], &["peer", "list"]]
+            {
+                assert!(!terminal.done(args).contains(&secret), "{args:?}");
+            }
+        }
+    }
+}
+
 #[test]
 fn all_are_exported_under_safe_names_of_their_own() {
     let terminal = Terminal::with_hub();
