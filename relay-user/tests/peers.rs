@@ -104,6 +104,7 @@ fn a_life() {
             &["peer", "export", "laptop", "--json"],
             &["peer", "remove", "laptop"],
             &["peer", "list", "--json"],
+            &["peer", "add", "tablet", "--full-tunnel", "--public-key", &key(6)],
         ]),
     );
     promise("a_life-relay.toml", &without_keys(&terminal.text()));
@@ -178,6 +179,21 @@ fn files_are_private_from_birth_and_replaced_only_when_told() {
     assert_eq!((json["configuration"].as_str(), mode(&text)), (Some(second.as_str()), 0o600));
     assert_ne!(value(&first, "PrivateKey"), value(&second, "PrivateKey"));
     assert_eq!(names(terminal.folder.path()), ["phone.conf", "phone.svg", "relay"]);
+}
+
+#[test]
+fn what_cannot_be_printed_replaces_no_file() {
+    let terminal = Terminal::with_hub();
+    let text = terminal.here("phone.conf");
+    let output = text.to_str().expect("path");
+    terminal.done(&["peer", "add", "phone", "--output", output]);
+    let before = (terminal.text(), std::fs::read_to_string(&text).expect("read"));
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("/dev/full");
+    let rotate = ["peer", "rotate", "phone", "--qr", "--output", output, "--overwrite"];
+    let failed = terminal.command(&rotate).stdout(full).output().expect("relay starts");
+    assert_eq!(failed.status.code(), Some(1));
+    assert_eq!((terminal.text(), std::fs::read_to_string(&text).expect("read")), before);
+    assert_eq!(names(terminal.folder.path()), ["phone.conf", "relay"]);
 }
 
 #[test]

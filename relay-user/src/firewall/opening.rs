@@ -1,10 +1,11 @@
-//! What closes the listen port or the way from peer to peer, and through whom to open it.
+//! What closes the listen port, the way from peer to peer, or that of full tunnels to the internet, and through whom to
+//! open it.
 //!
 //! An accept in a table of our own opens nothing while another chain drops, so the opening stands where the closing
 //! is, put there through the tool that owns the chain, and carries a tag. What is open already needs nothing; what is
 //! ours is found by its tag in what the tools show, never remembered.
 //!
-//! Closed means that a plain first packet is dropped for certain. A rule that may drop some packets (a rate limit, a
+//! Closed means that a plain first packet, or an answer to one, is dropped for certain. A rule that may drop some packets (a rate limit, a
 //! block list) is the admin's intention and no reason to accept before it.
 
 mod command;

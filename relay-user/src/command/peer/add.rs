@@ -62,6 +62,12 @@ fn tell(args: &PeerAddArgs, config: &Config, addresses: &[IpAddr], has_private_k
     } else {
         eprintln!("hint: put the peer's private key into the configuration where the comment says");
     }
+    if args.own.full_tunnel && args.own.dns.is_empty() {
+        eprintln!(
+            "hint: where the peer's resolver is its own router, a full tunnel cuts it off from it; `--dns 9.9.9.9` \
+             gives it one that the hub reaches"
+        );
+    }
     if !args.lans.is_empty() {
         if config.desired.peers.values().any(|peer| peer.lans.is_empty()) {
             eprintln!(

@@ -55,21 +55,24 @@ impl HandOut {
         Ok(Self { stdout, files })
     }
 
-    /// Prints it and gives the files their names. A file that got its name before another could not loses it again.
+    /// Prints it, and gives the files their names once that is done, since a file that was replaced cannot be had back.
+    /// A file that got its name before another could not loses it again.
     pub(super) fn deliver(self) -> Result<()> {
         let mut published = Vec::new();
         let deliver = || -> Result<()> {
+            let mut stdout = io::stdout();
+            let printed = stdout.write_all(self.stdout.as_bytes()).and_then(|()| stdout.flush());
+            printed.context("cannot print it")?;
             for file in self.files {
                 published.push(file.publish()?);
             }
-            let mut stdout = io::stdout();
-            stdout.write_all(self.stdout.as_bytes()).and_then(|()| stdout.flush()).context("cannot print it")
+            Ok(())
         };
         let delivered = deliver();
         for path in &published {
             match &delivered {
                 Ok(()) => eprintln!("wrote {}", path.display()),
-                // What --overwrite replaced cannot be had back, but these keys are void.
+                // These keys are void.
                 Err(_) => drop(std::fs::remove_file(path)),
             }
         }
