@@ -3,11 +3,13 @@
 //! [`crate::config`] makes a [`Desired`]; [`crate::plan`] compares it with what the kernel has.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
 };
 
 use ipnet::IpNet;
+use jiff::Timestamp;
 
 use crate::key::{PresharedKey, PrivateKey, PublicKey};
 pub use crate::name::{InterfaceName, PeerName};
@@ -53,12 +55,66 @@ pub struct Peer {
     /// Seconds between the keepalives that the *peer* sends, as its own configuration says (RFC-less; WireGuard's
     /// `PersistentKeepalive`, 1 to 65,535). The hub itself sends none: it has a public address.
     pub keepalive: Option<u16>,
+    /// The MTU of its own configuration, bytes; `None` for the hub's.
+    pub mtu: Option<u32>,
+    /// Resolvers and search domains of its own configuration, in order.
+    pub dns: Vec<Resolver>,
+    /// Whether it sends everything through the hub, which then masquerades what goes to the internet.
+    pub full_tunnel: bool,
+    /// From this moment on it takes no part.
+    pub expires: Option<Timestamp>,
 }
 
 impl Peer {
     /// What WireGuard calls allowed IPs: its addresses as host prefixes, then its LANs.
     pub fn allowed_ips(&self) -> BTreeSet<IpNet> {
         self.addresses.iter().map(|&address| IpNet::from(address)).chain(self.lans.iter().copied()).collect()
+    }
+
+    /// Whether its time is over: from the very moment of its expiry on.
+    #[must_use]
+    pub fn has_expired(&self, now: Timestamp) -> bool {
+        self.expires.is_some_and(|moment| moment <= now)
+    }
+}
+
+impl Desired {
+    /// What of it is in force at a moment: all but the peers that have expired.
+    #[must_use]
+    pub fn in_force(&self, now: Timestamp) -> Cow<'_, Self> {
+        if !self.peers.values().any(|peer| peer.has_expired(now)) {
+            return Cow::Borrowed(self);
+        }
+        let mut desired = self.clone();
+        desired.peers.retain(|_, peer| !peer.has_expired(now));
+        Cow::Owned(desired)
+    }
+
+    /// The names of the peers that have expired.
+    #[must_use]
+    pub fn expired(&self, now: Timestamp) -> Vec<&PeerName> {
+        let expired = self.peers.values().filter(|peer| peer.has_expired(now));
+        let mut names: Vec<&PeerName> = expired.map(|peer| &peer.name).collect();
+        names.sort();
+        names
+    }
+}
+
+/// One entry of `dns`, as wg-quick's `DNS` takes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Resolver {
+    /// A name server.
+    Server(IpAddr),
+    /// A search domain.
+    Search(String),
+}
+
+impl std::fmt::Display for Resolver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Server(address) => address.fmt(f),
+            Self::Search(domain) => f.write_str(domain),
+        }
     }
 }
 

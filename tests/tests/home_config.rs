@@ -201,6 +201,10 @@ fn hub() -> Desired {
         lans: ["192.168.40.0/24", "fd00:40::/64"].map(|lan| lan.parse::<IpNet>().expect("net")).into(),
         endpoint: None,
         keepalive: Some(25),
+        mtu: None,
+        dns: Vec::new(),
+        full_tunnel: false,
+        expires: None,
     };
     Desired {
         interface: "wg0".parse().expect("name"),

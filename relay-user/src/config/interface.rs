@@ -14,11 +14,11 @@ use super::{
 use crate::{key::PrivateKey, name::InterfaceName};
 
 /// The least that IPv6 asks of a link (RFC 8200 5).
-const MIN_MTU_V6: u32 = 1280;
+pub(super) const MIN_MTU_V6: u32 = 1280;
 /// What every IPv4 host must be able to take (RFC 791 3.2).
-const MIN_MTU_V4: u32 = 576;
+pub(super) const MIN_MTU_V4: u32 = 576;
 /// 65,536 less the 80 bytes that WireGuard over IPv6 costs: the lengths of outer IP and UDP have 16 bits.
-const MAX_MTU: u32 = 65456;
+pub(super) const MAX_MTU: u32 = 65456;
 
 pub(super) fn name(context: &mut Context<'_>, interface: &InterfaceWritten) -> Option<InterfaceName> {
     let (text, span) = match &interface.name {

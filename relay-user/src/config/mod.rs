@@ -9,8 +9,11 @@ pub mod edit;
 mod endpoint;
 mod error;
 pub mod file;
+mod home_range;
 mod interface;
 mod meaning;
+pub mod moment;
+mod own;
 mod peers;
 pub mod prefix;
 pub mod secret;
@@ -26,9 +29,11 @@ use ipnet::IpNet;
 pub use self::{
     endpoint::{EndpointError, host_and_port},
     error::{ConfigError, ConfigErrors, Warning},
+    home_range::common_home_range,
+    own::resolver,
     written::{
-        DEFAULT_INTERFACE, DEFAULT_LISTEN_PORT, DEFAULT_MTU, FirewallWritten, InterfaceWritten, PeerWritten,
-        Written,
+        DEFAULT_INTERFACE, DEFAULT_LISTEN_PORT, DEFAULT_MTU, FirewallWritten, InterfaceWritten,
+        MomentWritten, PeerWritten, Written,
     },
 };
 use crate::{
@@ -58,6 +63,17 @@ pub struct Config {
 }
 
 impl Config {
+    /// What works, and yet will surprise somebody: told when it is new, not each time as `warnings` are.
+    #[must_use]
+    pub fn advice(&self) -> Vec<Warning> {
+        self.desired.peers.values().flat_map(|peer| &peer.lans).filter_map(common_home_range).collect()
+    }
+
+    /// The peers' names in the order of the file.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.written.peers.iter().map(|peer| peer.get_ref().name.get_ref().as_str())
+    }
+
     /// The peer of this name, enabled or not, with its key; the flag says whether it is enabled.
     #[must_use]
     pub fn peer(&self, name: &str) -> Option<(&PublicKey, &Peer, bool)> {

@@ -76,6 +76,48 @@ fn the_least_file_gets_every_default() {
 }
 
 #[test]
+fn what_a_peers_own_configuration_says() {
+    let more =
+        "mtu = 1280\ndns = [\"192.168.40.1\", \"fd00::1\", \"home.arpa\"]\nfull_tunnel = true\nexpires = ";
+    for (written, expected) in [
+        ("\"2026-12-24T18:00:00Z\"", "2026-12-24T18:00:00Z"),
+        ("2026-12-24T18:00:00Z", "2026-12-24T18:00:00Z"),
+        ("2026-12-24 19:00:00+01:00", "2026-12-24T18:00:00Z"),
+        ("2026-12-24", "2026-12-24T00:00:00Z"),
+        ("\"2026-12-24\"", "2026-12-24T00:00:00Z"),
+    ] {
+        let text = hub_and(&peer(1, "a", "\"10.9.0.2\"", &format!("{more}{written}")));
+        let config = understand(&text).expect("accepted");
+        let peer = &config.desired.peers[&key(1).parse().expect("key")];
+        assert_eq!(peer.expires, Some(expected.parse().expect("moment")), "{written}");
+        assert_eq!((peer.mtu, peer.full_tunnel), (Some(1280), true));
+        let dns: Vec<String> = peer.dns.iter().map(ToString::to_string).collect();
+        assert_eq!(dns, ["192.168.40.1", "fd00::1", "home.arpa"]);
+        assert_eq!(
+            config.written.to_toml().map(|text| understand(&text).expect("its own text").desired),
+            Ok(config.desired)
+        );
+    }
+    for (more, expected) in [
+        ("expires = \"soon\"", "expires of peer \"a\": `soon` is no moment"),
+        ("expires = 2026-12-24T18:00:00", "`2026-12-24T18:00:00` is no moment"),
+        ("expires = 18:00:00", "`18:00:00` is no moment"),
+        ("expires = 7", "expected a moment such as \"2026-12-24T18:00:00Z\""),
+        ("expires_at = \"2026-12-24\"", "it is `expires`"),
+        ("mtu = 575", "mtu 575 of peer \"a\" is not 576 to 65456"),
+        ("mtu = -1", "mtu -1 of peer \"a\""),
+        ("dns = [\"1.1.1\"]", "dns `1.1.1` of peer \"a\" is neither"),
+        ("dns = [\"a b\"]", "neither an IP address nor a search domain"),
+        ("dns = [\"a\\nPostUp = x\"]", "neither an IP address nor a search domain"),
+    ] {
+        let text = refusal(&hub_and(&peer(1, "a", "\"10.9.0.2\"", more)));
+        assert!(text.contains(expected), "{more}: {text}");
+    }
+    let text = refusal(&hub_and(&peer(1, "a", "\"10.9.0.2\", \"fd52:1a9::2\"", "mtu = 1279")));
+    assert!(text.contains("is not 1280 to 65456"), "{text}");
+}
+
+#[test]
 fn every_key_is_understood() {
     let text = format!(
         r#"
@@ -188,15 +230,15 @@ fn clashes_name_both() {
         ),
         (
             a.clone() + &peer(2, "b", "\"10.9.0.3\"", "lans = [\"192.168.40.0/24\"]"),
-            r#"relay.toml:13:9: LAN 192.168.40.0/24 of peer "b" is also LAN 192.168.40.0/24 of peer "a" (line 8); WireGuard gives each address to one peer"#,
+            r#"relay.toml:13:9: LAN 192.168.40.0/24 of peer "b" is also LAN 192.168.40.0/24 of peer "a" (line 8); WireGuard gives each address to one peer: give one of the networks another range, or list the machines that matter, such as 192.168.40.10/32, in place of one of them"#,
         ),
         (
             a.clone() + &peer(2, "b", "\"10.9.0.3\"", "lans = [\"192.168.0.0/16\"]"),
-            r#"relay.toml:13:9: LAN 192.168.0.0/16 of peer "b" overlaps LAN 192.168.40.0/24 of peer "a" (line 8); WireGuard gives each address to one peer"#,
+            r#"relay.toml:13:9: LAN 192.168.0.0/16 of peer "b" overlaps LAN 192.168.40.0/24 of peer "a" (line 8); WireGuard gives each address to one peer: give one of the networks another range, or list the machines that matter, such as 192.168.40.10/32, in place of one of them"#,
         ),
         (
             a.clone() + &peer(2, "b", "\"10.9.0.3\"", "lans = [\"192.168.40.7\"]"),
-            r#"relay.toml:13:9: LAN 192.168.40.7/32 of peer "b" overlaps LAN 192.168.40.0/24 of peer "a" (line 8); WireGuard gives each address to one peer"#,
+            r#"relay.toml:13:9: LAN 192.168.40.7/32 of peer "b" overlaps LAN 192.168.40.0/24 of peer "a" (line 8); WireGuard gives each address to one peer: give one of the networks another range, or list the machines that matter, such as 192.168.40.10/32, in place of one of them"#,
         ),
         (
             peer(1, "a", v4, "lans = [\"10.9.0.0/24\"]"),
@@ -208,7 +250,7 @@ fn clashes_name_both() {
         ),
         (
             peer(1, "a", v4, "lans = [\"172.17.5.0/24\"]"),
-            r#"relay.toml:8:9: LAN 172.17.5.0/24 of peer "a" overlaps 172.17.0.0/16 of docker0 on this host; this host could no longer reach its own neighbours"#,
+            r#"relay.toml:8:9: LAN 172.17.5.0/24 of peer "a" overlaps 172.17.0.0/16 of docker0 on this host; this host could no longer reach its own neighbours: give that LAN another range, or list the machines that matter, such as 192.168.40.10/32, if none of them is this host's neighbour"#,
         ),
         (
             peer(1, "a", v4, "lans = [\"0.0.0.0/0\"]"),

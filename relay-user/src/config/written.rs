@@ -97,9 +97,40 @@ pub struct PeerWritten {
     /// Where the hub dials this peer, for peers with a public address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<Spanned<String>>,
+    /// The largest packet that the peer's own configuration allows in the tunnel; the interface's unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<Spanned<i64>>,
+    /// Resolvers and search domains for the peer's own configuration.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dns: Vec<Spanned<String>>,
+    /// Whether it sends everything through the hub, the internet included.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub full_tunnel: bool,
+    /// When it stops to take part: a moment or a date, as text or as TOML's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Spanned<MomentWritten>>,
     /// Whether it takes part.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub enabled: bool,
+}
+
+/// A moment as people write it: `"2026-12-24T18:00:00Z"`, or the same without quotes, which TOML knows too.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "expected a moment such as \"2026-12-24T18:00:00Z\"")]
+pub enum MomentWritten {
+    /// In quotes.
+    Text(String),
+    /// TOML's own form.
+    Toml(toml_edit::Datetime),
+}
+
+impl std::fmt::Display for MomentWritten {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Text(text) => f.write_str(text),
+            Self::Toml(moment) => moment.fmt(f),
+        }
+    }
 }
 
 impl Written {
@@ -148,6 +179,7 @@ fn remedy(message: &str) -> Option<&'static str> {
         "address" => "it is a list: `addresses = [\"10.9.0.1/24\"]`",
         "lan" => "it is a list: `lans = [\"192.168.40.0/24\"]`",
         "port" | "listenport" => "it is `listen_port`",
+        "expiry" | "expiresat" => "it is `expires`, a moment such as \"2026-12-24T18:00:00Z\"",
         "persistentkeepalive" => "it is `keepalive`, in seconds",
         "publickey" => "it is `public_key`",
         "peers" => "each peer is a table of its own under `[[peer]]`",

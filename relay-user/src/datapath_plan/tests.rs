@@ -32,6 +32,10 @@ fn peer(number: u8, addresses: &[&str], lans: &[&str]) -> (PublicKey, Peer) {
         lans: lans.iter().map(|text| net(text)).collect(),
         endpoint: None,
         keepalive: None,
+        mtu: None,
+        dns: Vec::new(),
+        full_tunnel: false,
+        expires: None,
     };
     (key(number), peer)
 }

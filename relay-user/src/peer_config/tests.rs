@@ -15,6 +15,10 @@ fn peer(name: &str, addresses: &[&str], lans: &[&str]) -> Peer {
         lans: lans.iter().map(|lan| lan.parse().expect("net")).collect(),
         endpoint: None,
         keepalive: (!lans.is_empty()).then_some(25),
+        mtu: None,
+        dns: Vec::new(),
+        full_tunnel: false,
+        expires: None,
     }
 }
 
@@ -52,6 +56,19 @@ fn print(desired: &Desired, number: u8, private_key: Option<&PrivateKey>) -> Zer
 fn phone() {
     let text = print(&picture(), 2, Some(&PrivateKey::new([100; 32])));
     insta::assert_snapshot!(text.as_str());
+}
+
+#[test]
+fn phone_that_sends_everything() {
+    let mut desired = picture();
+    let phone = desired.peers.get_mut(&key(2)).expect("phone");
+    phone.full_tunnel = true;
+    phone.mtu = Some(1280);
+    phone.keepalive = Some(30);
+    phone.dns = ["192.168.40.1", "fd00:40::1", "home.arpa"]
+        .map(|text| crate::config::resolver(text).expect("a resolver"))
+        .to_vec();
+    insta::assert_snapshot!(print(&desired, 2, Some(&PrivateKey::new([100; 32]))).as_str());
 }
 
 #[test]

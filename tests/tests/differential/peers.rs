@@ -67,6 +67,10 @@ fn peer(name: &str, addresses: &[&str], lans: &[&str]) -> Result<Peer> {
         lans: prefixes(lans),
         endpoint: None,
         keepalive: None,
+        mtu: None,
+        dns: Vec::new(),
+        full_tunnel: false,
+        expires: None,
     })
 }
 

@@ -9,6 +9,7 @@ mod gotatun;
 mod linker;
 mod packages;
 mod toolchain;
+pub(crate) mod unpacked;
 
 use anyhow::{Context as _, Result};
 

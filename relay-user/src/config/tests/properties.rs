@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::{key, understand};
 use crate::{
-    config::{FirewallWritten, InterfaceWritten, PeerWritten, Written, prefix},
+    config::{FirewallWritten, InterfaceWritten, MomentWritten, PeerWritten, Written, prefix},
     desired::{BackendChoice, FastPathMode, Peer},
 };
 
@@ -40,6 +40,14 @@ prop_compose! {
         v6 in proptest::option::of(2u8..60),
         lans in proptest::collection::vec(some_prefix(), 0..3),
         keepalive in proptest::option::of(0i64..100),
+        mtu in proptest::option::of(1200i64..1500),
+        dns in proptest::collection::vec("[a-z0-9.:]{1,12}", 0..2),
+        full_tunnel: bool,
+        expires in proptest::option::of(prop_oneof![
+            Just(MomentWritten::Text("2026-12-24".to_owned())),
+            Just(MomentWritten::Toml("2026-12-24T18:00:00Z".parse().expect("moment"))),
+            "[ 0-9TZ:-]{0,20}".prop_map(MomentWritten::Text),
+        ]),
         enabled in proptest::bool::weighted(0.9),
     ) -> PeerWritten {
         let mut addresses = vec![spanned(format!("10.9.0.{v4}"))];
@@ -52,6 +60,10 @@ prop_compose! {
             keepalive: keepalive.map(spanned),
             preshared_key_file: None,
             endpoint: None,
+            mtu: mtu.map(spanned),
+            dns: dns.into_iter().map(spanned).collect(),
+            full_tunnel,
+            expires: expires.map(spanned),
             enabled,
         }
     }

@@ -1,0 +1,97 @@
+//! What is opened where, and what is found again.
+
+use super::{
+    super::{iptables_save::parse, ruleset::UfwRule},
+    *,
+};
+
+fn commands(chains: &str, rules: &str, ufw: &[&str]) -> Vec<String> {
+    let text = format!("*filter\n:INPUT ACCEPT [0:0]\n:FORWARD DROP [0:0]\n{chains}{rules}COMMIT\n");
+    let rule = |text: &&str| UfwRule {
+        arguments: text.split(' ').map(str::to_owned).collect(),
+        comment: tag("wg0"),
+    };
+    let ruleset = Ruleset {
+        tables: parse(&text, Family::Ip, Source::Iptables),
+        ufw: ufw.iter().map(rule).collect(),
+        ..Ruleset::default()
+    };
+    let prefixes = ["10.9.0.0/24".parse().expect("a prefix")];
+    openings(&ruleset, "wg0", 51820, None, &prefixes, &[])
+        .into_iter()
+        .map(|opening| opening.command)
+        .collect()
+}
+
+/// Where something closes before the place that its owner keeps for others, another rule in that place would help
+/// as little as the first.
+#[test]
+fn a_place_that_did_not_help_is_not_tried_again() {
+    let top =
+        "iptables-nft -w -t filter -I FORWARD 1 -i wg0 -o wg0 -m comment --comment 'relay wg0' -j ACCEPT";
+    let before = "-A FORWARD -j DROP\n";
+    let ufw = ":ufw-user-input - [0:0]\n";
+    let route = "route allow in on wg0 out on wg0";
+    assert_eq!(commands(ufw, before, &[]), [format!("ufw {route} comment 'relay wg0'")]);
+    assert_eq!(commands(ufw, before, &[route]), [top]);
+    let docker = ":DOCKER-USER - [0:0]\n";
+    let ours = "-A DOCKER-USER -i wg0 -o wg0 -m comment --comment \"relay wg0\" -j ACCEPT\n";
+    assert_eq!(commands(docker, before, &[]), [top.replace("FORWARD", "DOCKER-USER")]);
+    assert_eq!(commands(docker, &format!("{before}{ours}"), &[]), [top]);
+}
+
+#[test]
+fn what_is_removed_is_what_was_printed() {
+    let text = "*filter\n-A FORWARD -i wg0 -o wg0 -m comment --comment \"relay wg0\" -j ACCEPT\n\
+                -A INPUT -p udp -m udp --dport 4500 -m comment --comment \"relay wg0\" -j ACCEPT\n\
+                -A INPUT -m comment --comment \"relay wg01\" -j ACCEPT\nCOMMIT\n";
+    let tables = parse(text, Family::Ip6, Source::IptablesLegacy);
+    let ruleset = Ruleset { tables, ..Ruleset::default() };
+    let found: Vec<(Way, String)> =
+        ours(&ruleset, "wg0").iter().map(|ours| (ours.way.clone(), shell(&ours.remove))).collect();
+    let start = "ip6tables-legacy -w -t filter -D";
+    let end = "-m comment --comment 'relay wg0' -j ACCEPT";
+    let expected = [
+        (Way::Tunnel, format!("{start} FORWARD -i wg0 -o wg0 {end}")),
+        (Way::ListenPort(4500), format!("{start} INPUT -p udp -m udp --dport 4500 {end}")),
+    ];
+    assert_eq!(found, expected);
+    assert_eq!(stale(&ruleset, "wg0", 4500, &[]), []);
+    assert_eq!(stale(&ruleset, "wg0", 51820, &[]).len(), 1);
+}
+
+#[test]
+fn an_exit_that_nobody_takes_is_closed() {
+    let text = "*filter\n-A FORWARD -i wg0 -o eth0 -m comment --comment \"relay wg0\" -j ACCEPT\n\
+                -A FORWARD -i eth0 -o wg0 -m conntrack --ctstate RELATED,ESTABLISHED -m comment --comment \
+                \"relay wg0\" -j ACCEPT\nCOMMIT\n";
+    let arguments = "route allow in on wg0 out on eth0".split(' ').map(str::to_owned).collect();
+    let ruleset = Ruleset {
+        tables: parse(text, Family::Ip, Source::Iptables),
+        ufw: vec![UfwRule { arguments, comment: tag("wg0") }],
+        ..Ruleset::default()
+    };
+    let ways: Vec<Way> = ours(&ruleset, "wg0").into_iter().map(|ours| ours.way).collect();
+    let (out, back) = (Way::Exit("eth0".into()), Way::Return("eth0".into()));
+    assert_eq!(ways, [out.clone(), out, back]);
+    let exit = |uplink: &str| Exit {
+        version: Version::V4,
+        uplink: uplink.into(),
+        sources: vec!["10.9.0.3/32".parse().expect("a prefix")],
+    };
+    assert_eq!(stale(&ruleset, "wg0", 51820, &[exit("eth0")]), []);
+    assert_eq!(stale(&ruleset, "wg0", 51820, &[exit("eth1")]).len(), 3);
+    assert_eq!(stale(&ruleset, "wg0", 51820, &[]).len(), 3);
+}
+
+/// A rate limit or a block list is the admin's intention, and no reason to accept before it.
+#[test]
+fn what_drops_some_packets_closes_nothing() {
+    let accept = "-A FORWARD -j ACCEPT\n";
+    let limit =
+        "-A INPUT -p udp -m hashlimit --hashlimit-above 9/sec -j DROP\n-A INPUT -s 192.0.2.0/24 -j DROP\n";
+    assert_eq!(commands("", &format!("{limit}{accept}"), &[]), [""; 0]);
+    let port = "iptables-nft -w -t filter -I INPUT 1 -p udp -m udp --dport 51820 -m comment --comment 'relay wg0' \
+                -j ACCEPT";
+    assert_eq!(commands("", &format!("{limit}{accept}-A INPUT -p udp -j REJECT\n"), &[]), [port]);
+}
