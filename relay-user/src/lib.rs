@@ -12,6 +12,7 @@ pub mod failure;
 pub mod fast_path;
 pub mod firewall;
 pub mod host;
+pub mod import;
 pub mod kernel;
 pub mod key;
 pub mod maps;
