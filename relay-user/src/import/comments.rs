@@ -58,9 +58,11 @@ impl Names {
         self.plain(Sureness::Beside, comment);
     }
 
-    /// Takes a comment further below.
+    /// Takes a comment further below: there, exporters look for `friendly_name = NAME`.
     pub(super) fn below(&mut self, comment: &str) {
-        self.marked(comment);
+        if bare(comment).contains('=') {
+            self.marked(comment);
+        }
     }
 
     /// The name, empty where there is none.
@@ -158,6 +160,7 @@ mod tests {
             (&[" above"], Some("beside"), Some(" friendly_name = wins"), "wins"),
             (&[" friendly_name=first"], None, Some("friendly_name = second"), "first"),
             (&[], None, Some(" a remark far below"), ""),
+            (&[], None, Some("## Client next"), ""),
             (&[" END_PEER tablet"], None, None, ""),
             (&[" AllowedIPs = 10.0.0.0/8"], None, None, ""),
             (&[" [Peer]"], None, None, ""),

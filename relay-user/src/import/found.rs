@@ -195,6 +195,8 @@ pub struct FoundPeer {
     pub enabled: bool,
     /// When it expires, as written.
     pub expires: Option<String>,
+    /// Why relay cannot serve it, where the source shows that.
+    pub unsupported: Option<String>,
     /// What its own file says, as far as the source knows.
     pub client: ClientFile,
 }
@@ -212,6 +214,7 @@ impl FoundPeer {
             endpoint: None,
             enabled: true,
             expires: None,
+            unsupported: None,
             client: ClientFile::default(),
         }
     }

@@ -22,7 +22,7 @@ pub mod wg_easy15;
 pub mod wg_quick;
 
 pub use self::{
-    found::{Found, Place},
+    found::{At, Found, Place},
     source::{ReadError, read},
     text::render,
 };

@@ -41,9 +41,7 @@ pub fn render(report: &Report) -> String {
         "To know",
         report.notes.iter().map(|note| format!("{}: {}", note.place, note.message)),
     );
-    let hooks =
-        report.hooks.iter().map(|hook| format!("{} `{}`\n    {}", hook.when, hook.command, hook.meaning));
-    section(&mut text, "Hooks, none of which is run", hooks);
+    section(&mut text, "Hooks, none of which is run", hooks(report).into_iter());
     for peer in report.peers.iter().filter(|peer| !peer.own_file.is_empty()) {
         let title = format!("In the file that {} uses itself (it connects without, too)", peer.name);
         section(&mut text, &title, peer.own_file.iter().cloned());
@@ -53,6 +51,22 @@ pub fn render(report: &Report) -> String {
         section(&mut text, "Then", report.then.iter().cloned());
     }
     text
+}
+
+/// Each meaning once, under the commands that have it.
+fn hooks(report: &Report) -> Vec<String> {
+    let mut groups: Vec<(&str, Vec<String>)> = Vec::new();
+    for hook in &report.hooks {
+        let command = format!("{} `{}`", hook.when, hook.command);
+        match groups.iter_mut().find(|(meaning, _)| *meaning == hook.meaning) {
+            Some((_, commands)) => commands.push(command),
+            None => groups.push((hook.meaning, vec![command])),
+        }
+    }
+    groups
+        .into_iter()
+        .map(|(meaning, commands)| format!("{}\n    {meaning}", commands.join("\n  ")))
+        .collect()
 }
 
 fn section(text: &mut String, title: &str, lines: impl Iterator<Item = String>) {

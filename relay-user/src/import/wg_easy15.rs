@@ -175,11 +175,7 @@ fn client(found: &mut Found, file: &Path, row: &Row, defaults: Option<&Row>) {
     let place = Place::named(file, format!("clients_table row {}", row.id));
     let mut peer = FoundPeer::new(place.clone());
     peer.name = row.text("name").unwrap_or_default().to_owned();
-    if let Some(column) = changed(row).next() {
-        let name = shown(&peer.name);
-        found.note(&place, format!("client \"{name}\" is left out: {}", amnezia::refusal(column)));
-        return;
-    }
+    peer.unsupported = changed(row).next().map(amnezia::refusal);
     match row.text("public_key").map(str::parse) {
         Some(Ok(key)) => peer.public_key = Some(key),
         Some(Err(error)) => found.note(&place, format!("public_key: {error}")),

@@ -53,6 +53,12 @@ struct Reader<'a> {
 impl<'a> Reader<'a> {
     fn line(&mut self, number: usize, line: &Line<'a>) {
         let above = std::mem::take(&mut self.above);
+        if !matches!(line, Line::Comment(_) | Line::Section(..))
+            && let Some((_, names, _)) = &mut self.peer
+        {
+            // Right above a section they would be about that one.
+            above.iter().for_each(|comment| names.below(comment));
+        }
         match *line {
             Line::Blank => {}
             Line::Comment(comment) => self.comment(number, comment, above),
@@ -72,15 +78,13 @@ impl<'a> Reader<'a> {
             let message = "a peer that is commented out is not imported";
             self.found.note(&Place::line(self.file, number, 1), message);
         }
-        if let Some((_, names, line)) = &mut self.peer {
-            if *line + 1 == number {
+        match &mut self.peer {
+            Some((_, names, line)) if *line + 1 == number => {
                 names.beside(comment);
                 *line = number;
-            } else {
-                names.below(comment);
             }
+            _ => above.push(comment),
         }
-        above.push(comment);
         self.above = above;
     }
 
@@ -176,7 +180,9 @@ impl<'a> Reader<'a> {
     }
 
     fn end_peer(&mut self) {
-        if let Some((mut peer, names, _)) = self.peer.take() {
+        if let Some((mut peer, mut names, _)) = self.peer.take() {
+            // What the file ends with; before a section it was taken.
+            std::mem::take(&mut self.above).iter().for_each(|comment| names.below(comment));
             peer.name = names.name();
             self.found.peers.push(peer);
         }

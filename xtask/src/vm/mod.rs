@@ -23,9 +23,9 @@ use anyhow::{Context as _, Result, anyhow};
 use self::console::{ProgramResult, judge};
 use self::kernel::Kernel;
 use self::machine::Patience;
-use self::qemu::Qemu;
 pub(crate) use self::outcome::{Outcome, Report};
 pub(crate) use self::programs::Programs;
+use self::qemu::Qemu;
 use crate::env::Env;
 use crate::process::{say, time};
 

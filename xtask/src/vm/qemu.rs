@@ -33,11 +33,17 @@ impl Qemu {
         }
         let root = cache.join("root");
         if !root.is_dir() {
-            fetch(cache, &root)
-                .with_context(|| format!("no {PROGRAM} here (Debian has it in {PACKAGE}), and none fetched"))?;
+            fetch(cache, &root).with_context(|| {
+                format!("no {PROGRAM} here (Debian has it in {PACKAGE}), and none fetched")
+            })?;
         }
         let program = root.join("usr/bin").join(PROGRAM);
-        ensure!(program.is_file(), "{} is not there: remove {} to have it anew", program.display(), root.display());
+        ensure!(
+            program.is_file(),
+            "{} is not there: remove {} to have it anew",
+            program.display(),
+            root.display()
+        );
         Ok(Self { program, root: Some(root) })
     }
 
@@ -45,7 +51,8 @@ impl Qemu {
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
         if let Some(root) = &self.root {
-            let libraries = ["usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"].map(|folder| root.join(folder));
+            let libraries =
+                ["usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"].map(|folder| root.join(folder));
             // The paths have no colon: they are below the target folder, which cargo puts into such lists itself.
             let libraries = libraries.map(|folder| folder.display().to_string()).join(":");
             command.env("LD_LIBRARY_PATH", libraries);

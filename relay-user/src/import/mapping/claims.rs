@@ -50,7 +50,6 @@ pub(super) fn sort(context: &mut Context<'_>, hub: &Hub, peer: &FoundPeer, name:
             Err(why) => context.leave_out(&peer.place, format!("{net} of peer \"{name}\""), why),
         }
     }
-    within_itself(context, &peer.place, name, &mut claims);
     claims
 }
 
@@ -112,41 +111,42 @@ pub(super) struct Claimant<'a> {
 
 /// Leaves each prefix to one peer: of equal ones to the last, as the kernel does, of others that overlap to the first.
 pub(super) fn settle(context: &mut Context<'_>, peers: &mut [Claimant<'_>]) {
-    let mut last: HashMap<IpNet, usize> = HashMap::new();
+    let mut last: HashMap<IpNet, (usize, &str)> = HashMap::new();
     for (index, peer) in peers.iter().enumerate() {
-        last.extend(peer.claims.nets().map(|net| (net, index)));
+        last.extend(peer.claims.nets().map(|net| (net, (index, peer.name))));
     }
-    let mut kept: Vec<(IpNet, String)> = Vec::new();
-    for index in 0..peers.len() {
-        let nets: Vec<IpNet> = peers[index].claims.nets().collect();
-        for net in nets {
-            let owner = last.get(&net).copied().unwrap_or(index);
-            let name = peers[index].name;
-            let why = if owner != index {
-                Some(format!("peer \"{}\" has it too, and WireGuard gives it to the last", peers[owner].name))
-            } else {
-                // Addresses in the tunnel overlap nothing but their equals.
-                let lan = peers[index].claims.lans.contains(&net);
-                let other = kept.iter().find(|(other, _)| lan && prefix::overlap(*other, net));
-                other.map(|(other, of)| {
-                    format!("it overlaps {other} of peer \"{of}\"; relay gives an address to one peer")
-                })
-            };
-            match why {
-                None => {
-                    if peers[index].claims.lans.contains(&net) {
-                        kept.push((net, name.to_owned()));
-                    }
-                }
-                Some(why) => {
-                    context.leave_out(peers[index].place, format!("{net} of peer \"{name}\""), why);
-                    let claims = &mut *peers[index].claims;
-                    claims.lans.remove(&net);
-                    if net.prefix_len() == net.max_prefix_len() {
-                        claims.addresses.remove(&net.addr());
-                    }
-                }
+    for (index, peer) in peers.iter_mut().enumerate() {
+        for net in peer.claims.nets().collect::<Vec<_>>() {
+            let (owner, name) = last[&net];
+            if owner != index {
+                let why = format!("peer \"{name}\" has it too, and WireGuard gives it to the last");
+                peer.lose(context, net, why);
             }
+        }
+        within_itself(context, peer.place, peer.name, peer.claims);
+    }
+    // Addresses in the tunnel overlap nothing but their equals.
+    let mut kept: Vec<(IpNet, &str)> = Vec::new();
+    for peer in peers.iter_mut() {
+        for lan in peer.claims.lans.iter().copied().collect::<Vec<_>>() {
+            match kept.iter().find(|(other, _)| prefix::overlap(*other, lan)) {
+                Some((other, of)) => {
+                    let why =
+                        format!("it overlaps {other} of peer \"{of}\"; relay gives an address to one peer");
+                    peer.lose(context, lan, why);
+                }
+                None => kept.push((lan, peer.name)),
+            }
+        }
+    }
+}
+
+impl Claimant<'_> {
+    fn lose(&mut self, context: &mut Context<'_>, net: IpNet, why: String) {
+        context.leave_out(self.place, format!("{net} of peer \"{}\"", self.name), why);
+        self.claims.lans.remove(&net);
+        if net.prefix_len() == net.max_prefix_len() {
+            self.claims.addresses.remove(&net.addr());
         }
     }
 }

@@ -82,8 +82,9 @@ pub(super) fn decide(context: &mut Context<'_>, found: &Found, hub: &Hub, masque
 /// Those with a key of their own; of two with one key the last, as WireGuard has it.
 fn with_keys<'a>(context: &mut Context<'_>, found: &'a Found, names: &mut Names) -> Vec<Candidate<'a>> {
     let own = found.hub.private_key.as_ref().map(|key| key.public_key());
+    let supported = found.peers.iter().enumerate().filter(|(_, peer)| peer.unsupported.is_none());
     let last: HashMap<PublicKey, usize> =
-        found.peers.iter().enumerate().filter_map(|(index, peer)| Some((peer.public_key?, index))).collect();
+        supported.filter_map(|(index, peer)| Some((peer.public_key?, index))).collect();
     let mut peers = Vec::with_capacity(found.peers.len());
     for (index, peer) in found.peers.iter().enumerate() {
         let shown_name = shown(&peer.name);
@@ -92,6 +93,10 @@ fn with_keys<'a>(context: &mut Context<'_>, found: &'a Found, names: &mut Names)
         } else {
             format!("peer \"{shown_name}\"")
         };
+        if let Some(why) = &peer.unsupported {
+            context.leave_out(&peer.place, what, why.clone());
+            continue;
+        }
         let Some(key) = peer.public_key else {
             context.leave_out(&peer.place, what, "it has no public key that can be read");
             continue;
@@ -156,10 +161,7 @@ fn with_addresses(context: &mut Context<'_>, hub: &Hub, peers: &mut Vec<Candidat
         match allocate::next_addresses(&subnets, &taken) {
             Ok(addresses) => {
                 let list: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-                let message = format!(
-                    "{what} has no address in the tunnel; {} is set aside for it",
-                    list.join(" and ")
-                );
+                let message = format!("{what} has no address in the tunnel; it gets {}", list.join(" and "));
                 context.note(place, message);
                 taken.extend(addresses.iter().copied());
                 peer.claims.addresses.extend(addresses);
@@ -293,7 +295,13 @@ fn own_file(
         let nets: Vec<String> = subnets.chain(others).map(|net| net.to_string()).collect();
         let why =
             "a home needs the tunnel for its peers alone; then take `full_tunnel` from it in relay.toml";
-        changes.push(format!("AllowedIPs = {} instead of 0.0.0.0/0, ::/0: {why}", nets.join(", ")));
+        // Only wg-easy is known to write that; what a person wrote there is unknown.
+        let where_so = if format == Format::WgQuick {
+            ", where it says 0.0.0.0/0"
+        } else {
+            " instead of 0.0.0.0/0, ::/0"
+        };
+        changes.push(format!("AllowedIPs = {}{where_so}: {why}", nets.join(", ")));
     }
     let name = &peer.name;
     changes.push(format!(
