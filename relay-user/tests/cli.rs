@@ -113,7 +113,7 @@ fn promise(name: &str, text: &str) {
 
 #[test]
 fn help() {
-    let commands: [&[&str]; 12] = [
+    let commands: [&[&str]; 13] = [
         &[],
         &["init"],
         &["up"],
@@ -126,6 +126,7 @@ fn help() {
         &["peer", "list"],
         &["peer", "show"],
         &["peer", "remove"],
+        &["import"],
     ];
     for command in commands {
         let args: Vec<&str> = command.iter().copied().chain(["--help"]).collect();

@@ -13,7 +13,7 @@ use relay_tests::{
     lab::{Relay, UDP_TIMEOUT, World, echo, peer, relay, world},
     netns::{Netns, wait_for},
 };
-use wg_easy::{Client, Deployment, Schema};
+use wg_easy::{Client, Deployment};
 
 /// Where the volume of wg-easy is on the VPS.
 const SOURCE: &str = "/run/wg-easy";
@@ -131,8 +131,9 @@ fn from_wg_easy_14_without_touching_a_client() -> Result<()> {
 
 #[test]
 fn from_wg_easy_15_without_touching_a_client() -> Result<()> {
+    let [.., newest] = wg_easy::SCHEMAS;
     let write = |folder: &Path, deployment: &Deployment| {
-        drop(wg_easy::write_15(&folder.join("wg-easy.db"), Schema::V15_4, deployment));
+        drop(wg_easy::write_15(&folder.join("wg-easy.db"), newest, deployment));
     };
     moves_in(write, wg_easy::client_file_15, |client| vec![client.v4(), client.v6()])
 }

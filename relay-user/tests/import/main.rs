@@ -3,6 +3,7 @@
 //! Snapshots hold what a person sees. No root, no daemon; the tunnel's subnet is wg-easy's, so a host that is in
 //! 10.8.0.0/24 itself by another interface than wg0 is the one place where these fail.
 
+mod invariants;
 mod print;
 mod properties;
 mod secrets;
@@ -18,7 +19,7 @@ use std::{
 };
 
 use relay_user::{
-    config::{self, Config},
+    config::Config,
     import::{
         self, Found,
         mapping::{Import, Surroundings, map},
@@ -54,13 +55,7 @@ fn told(import: &Import, folder: &Path) -> String {
 
 /// What relay makes of the file that the import would write.
 fn loaded(import: &Import) -> Config {
-    let files = import.files.as_ref().expect("importable");
-    let read = |path: &Path| {
-        let name = path.file_name().expect("name");
-        let key = files.keys.iter().find(|key| *key.name == *name).expect("a key of that name");
-        Ok(config::secret::Secret { text: key.key.clone(), mode: 0o600 })
-    };
-    config::parse_with(Path::new("/etc/relay/relay.toml"), &files.text, &[], &read).expect("accepted")
+    invariants::loaded(import.files.as_ref().expect("importable"))
 }
 
 fn promise(name: &str, text: &str) {

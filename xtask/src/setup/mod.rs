@@ -76,6 +76,11 @@ pub(crate) fn guests() -> Result<()> {
     apt::ensure(Voice::Changes, packages::VM)
 }
 
+/// What building libFuzzer needs.
+pub(crate) fn fuzzing() -> Result<()> {
+    apt::ensure(Voice::Changes, packages::LINKER)
+}
+
 /// What `check` needs: the compiler for BPF and its clippy, no linker. `None` for clippy where the chosen
 /// toolchain has none and cannot be given one here.
 pub(crate) fn checking() -> Result<(Toolchain, Option<std::path::PathBuf>)> {
