@@ -124,7 +124,7 @@ pub fn map(found: &Found, surroundings: &Surroundings<'_>) -> Import {
         notes: context.notes,
         hooks: said,
         files: files.collect(),
-        then: then(found.format, &hub.interface, surroundings.config),
+        then: then(found, &hub.interface, surroundings.config),
         obstacles: context.obstacles,
     };
     let keys = context.keys;
@@ -213,16 +213,22 @@ fn text(found: &Found, written: &Written) -> Result<String, edit::EditError> {
 }
 
 /// How to stop the old hub and start the new one: two on one port cannot be.
-fn then(format: Format, interface: &str, config: &Path) -> Vec<String> {
+fn then(found: &Found, interface: &str, config: &Path) -> Vec<String> {
     let option = match config == Path::new(config::DEFAULT_PATH) {
         true => String::new(),
         false => format!(" --config {}", config.display()),
     };
-    let stop = match format {
-        Format::WgQuick => vec![
-            format!("systemctl disable --now wg-quick@{interface}    # where systemd starts it"),
-            format!("wg-quick down {interface}                       # where you start it yourself"),
-        ],
+    let stop = match found.format {
+        Format::WgQuick => {
+            // wg-quick takes a name for a file in its own folder, and a path for one elsewhere.
+            let path = &found.hub.place.file;
+            let is_own = path.parent() == Some(Path::new("/etc/wireguard"));
+            let argument = if is_own { interface.to_owned() } else { path.display().to_string() };
+            vec![
+                format!("systemctl disable --now wg-quick@{interface}    # where systemd starts it"),
+                format!("wg-quick down {argument}    # where you start it yourself"),
+            ]
+        }
         Format::WgEasy14 | Format::WgEasy15 => vec![
             "docker update --restart=no wg-easy && docker stop wg-easy    # by whatever name the container has".to_owned(),
         ],

@@ -8,6 +8,9 @@ use zeroize::Zeroizing;
 /// How long a writer may hold us up; wg-easy's transactions take milliseconds.
 const BUSY: Duration = Duration::from_secs(5);
 
+/// More rows than a hub has peers; a table beyond that is something else.
+const MOST_ROWS: usize = 65_536;
+
 /// Opens a database without changing anything in its folder that would matter to its owner.
 ///
 /// With a log beside it (`-wal`, `-shm`), SQLite's own locks order us with whoever writes. Without one nobody has the
@@ -59,16 +62,28 @@ impl Row {
     }
 }
 
-/// All rows of a table in the order of their `rowid`, without the columns in `unread`. No rows where there is no such table.
-pub(super) fn rows(connection: &Connection, table: &str, unread: &[&str]) -> rusqlite::Result<Vec<Row>> {
+/// All rows of a table in the order of their `rowid`, without the columns in `unread`. `None` where there is no such
+/// table.
+pub(super) fn rows(
+    connection: &Connection,
+    table: &str,
+    unread: &[&str],
+) -> rusqlite::Result<Option<Vec<Row>>> {
+    // A view would be a program to run.
+    let is_table =
+        "SELECT count(*) FROM pragma_table_list WHERE schema = 'main' AND type = 'table' AND name = ?1";
+    if connection.query_row(is_table, [table], |row| row.get::<_, i64>(0))? == 0 {
+        return Ok(None);
+    }
     let mut info = connection.prepare("SELECT name FROM pragma_table_info(?1)")?;
     let columns: Vec<String> = info.query_map([table], |row| row.get(0))?.collect::<Result<_, _>>()?;
     let columns: Vec<&String> = columns.iter().filter(|name| !unread.contains(&name.as_str())).collect();
     if columns.is_empty() {
-        return Ok(Vec::new());
+        return Ok(Some(Vec::new()));
     }
     let list: Vec<String> = columns.iter().map(|name| quoted(name)).collect();
-    let query = format!("SELECT rowid, {} FROM {} ORDER BY rowid", list.join(", "), quoted(table));
+    let query =
+        format!("SELECT rowid, {} FROM {} ORDER BY rowid LIMIT {MOST_ROWS}", list.join(", "), quoted(table));
     let mut statement = connection.prepare(&query)?;
     let mut found = statement.query([])?;
     let mut rows = Vec::new();
@@ -85,7 +100,7 @@ pub(super) fn rows(connection: &Connection, table: &str, unread: &[&str]) -> rus
         }
         rows.push(Row { id: row.get(0)?, values });
     }
-    Ok(rows)
+    Ok(Some(rows))
 }
 
 fn quoted(name: &str) -> String {

@@ -25,7 +25,14 @@ const NO_KEY_YET: &str = "---default---";
 /// It cannot be opened or read as a database.
 pub fn read(file: &Path, conf: Option<(&Path, &str)>) -> rusqlite::Result<Found> {
     let connection = sqlite::open(file)?;
-    let rows = |table: &str, unread: &[&str]| sqlite::rows(&connection, table, unread);
+    let mut missing = Vec::new();
+    let mut rows = |table: &'static str, unread: &[&str]| -> rusqlite::Result<Vec<Row>> {
+        let rows = sqlite::rows(&connection, table, unread)?;
+        if rows.is_none() {
+            missing.push(table);
+        }
+        Ok(rows.unwrap_or_default())
+    };
     let tables = Tables {
         interfaces: rows("interfaces_table", &[])?,
         // Neither a client's private key nor what runs on the client is ours to read.
@@ -33,7 +40,11 @@ pub fn read(file: &Path, conf: Option<(&Path, &str)>) -> rusqlite::Result<Found>
         hooks: rows("hooks_table", &[])?,
         defaults: rows("user_configs_table", &[])?,
     };
-    Ok(understand(file, &tables, conf))
+    let mut found = understand(file, &tables, conf);
+    for table in missing {
+        found.note(&Place::whole(file), format!("there is no table {table}"));
+    }
+    Ok(found)
 }
 
 struct Tables {

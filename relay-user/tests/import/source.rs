@@ -7,7 +7,10 @@ use relay_user::{
     key::PrivateKey,
 };
 
-use crate::wg_easy::{Schema, five_clients, write_14, write_15};
+use crate::{
+    mapped,
+    wg_easy::{Schema, client_file_14, client_file_15, five_clients, write_14, write_15},
+};
 
 #[test]
 fn formats_are_told_by_content() {
@@ -43,6 +46,21 @@ fn what_is_no_source_is_refused() {
     assert!(refusal(&path).starts_with("cannot read the database"));
     nix::unistd::mkfifo(&folder.path().join("fifo"), nix::sys::stat::Mode::S_IRWXU).expect("fifo");
     assert!(refusal(&folder.path().join("fifo")).starts_with("cannot read"));
+}
+
+/// A client's own file is the wrong one, and easily taken for the right one.
+#[test]
+fn a_clients_file_is_told_from_a_hubs() {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path().join("wg0.conf");
+    let deployment = five_clients("vps.example.net", &["1.1.1.1"]);
+    for file in [client_file_14, client_file_15] {
+        std::fs::write(&path, file(&deployment, &deployment.clients[1])).expect("write");
+        let import = mapped(&import::read(&path).expect("readable"));
+        assert!(import.files.is_none());
+        let message = &import.report.obstacles[0].message;
+        assert!(message.starts_with("this is the configuration of a client"), "{message}");
+    }
 }
 
 /// Cut anywhere, a database is read or refused, and never makes us stop.

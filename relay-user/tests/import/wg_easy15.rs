@@ -131,3 +131,13 @@ fn a_database_that_was_never_used_is_refused() {
     );
     assert!(import.files.is_none());
 }
+
+/// In place of a table, a view would be run, this one without end.
+#[test]
+fn a_view_is_not_run() {
+    let endless = "DROP TABLE clients_table;
+        CREATE VIEW clients_table AS WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT x AS rowid FROM n;";
+    let (import, _) = told_after(Schema::V15_4, &deployment(), endless);
+    assert!(import.report.peers.is_empty());
+    assert!(import.report.notes.iter().any(|note| note.message == "there is no table clients_table"));
+}
