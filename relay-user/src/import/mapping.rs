@@ -6,6 +6,7 @@
 mod claims;
 mod hub;
 mod names;
+mod own_file;
 mod peers;
 
 use std::{collections::HashMap, io, path::Path};

@@ -12,20 +12,17 @@ use super::{
     claims::{self, Claimant, Claims},
     hub::Hub,
     names::Names,
-    spanned,
+    own_file, spanned,
 };
 use crate::{
     config::{MomentWritten, PeerWritten, allocate, moment, resolver},
     import::{
-        found::{Format, Found, FoundPeer},
+        found::{Found, FoundPeer},
         report,
         sentence::shown,
     },
     key::PublicKey,
 };
-
-/// What keeps the mapping of a home's NAT alive; what relay itself writes for a peer with LANs.
-const KEEPALIVE: u16 = 25;
 
 /// The most that WireGuard carries; relay refuses more.
 const MAX_MTU: u32 = 65456;
@@ -37,11 +34,11 @@ pub(super) struct Decided {
 }
 
 /// A peer on its way.
-struct Candidate<'a> {
-    found: &'a FoundPeer,
-    key: PublicKey,
-    name: String,
-    claims: Claims,
+pub(super) struct Candidate<'a> {
+    pub(super) found: &'a FoundPeer,
+    pub(super) key: PublicKey,
+    pub(super) name: String,
+    pub(super) claims: Claims,
     enabled: bool,
     expires: Option<jiff::Timestamp>,
 }
@@ -71,7 +68,7 @@ pub(super) fn decide(context: &mut Context<'_>, found: &Found, hub: &Hub, masque
         .map(|peer| {
             let full_tunnel = sends_everything(peer.found, masquerades);
             let written = write(context, hub, peer, &lans, full_tunnel, &mut names);
-            let own_file = own_file(found.format, hub, peer, &lans, full_tunnel);
+            let own_file = own_file::changes(found.format, hub, peer, &lans, full_tunnel);
             Decided { report: reported(peer, &written, own_file), written }
         })
         .collect();
@@ -262,53 +259,6 @@ fn endpoint(
         why,
     );
     None
-}
-
-/// What the file of a home should say. Phones are content with what they have.
-fn own_file(
-    format: Format,
-    hub: &Hub,
-    peer: &Candidate<'_>,
-    lans: &[(PublicKey, IpNet)],
-    full_tunnel: bool,
-) -> Vec<String> {
-    if peer.claims.lans.is_empty() {
-        return Vec::new();
-    }
-    let mut changes = Vec::new();
-    let keepalive = peer.found.client.keepalive;
-    if keepalive.is_none_or(|seconds| seconds == 0 || seconds > KEEPALIVE) && peer.found.endpoint.is_none() {
-        let was = match (keepalive, format) {
-            (Some(seconds), _) => format!(" instead of {seconds}"),
-            (None, Format::WgEasy14) => " (wg-easy writes 0 unless told otherwise)".to_owned(),
-            (None, _) => String::new(),
-        };
-        let why = "or the carrier's NAT forgets it, and nobody gets in until it speaks";
-        changes.push(format!("PersistentKeepalive = {KEEPALIVE}{was}, {why}"));
-    }
-    if full_tunnel {
-        let own = |net: &IpNet| {
-            peer.claims.addresses.iter().any(|address| address.is_ipv4() == net.addr().is_ipv4())
-        };
-        let subnets = hub.addresses.iter().map(IpNet::trunc).filter(own);
-        let others = lans.iter().filter(|(key, _)| *key != peer.key).map(|(_, lan)| *lan).filter(own);
-        let nets: Vec<String> = subnets.chain(others).map(|net| net.to_string()).collect();
-        let why =
-            "a home needs the tunnel for its peers alone; then take `full_tunnel` from it in relay.toml";
-        // Only wg-easy is known to write that; what a person wrote there is unknown.
-        let where_so = if format == Format::WgQuick {
-            ", where it says 0.0.0.0/0"
-        } else {
-            " instead of 0.0.0.0/0, ::/0"
-        };
-        changes.push(format!("AllowedIPs = {}{where_so}: {why}", nets.join(", ")));
-    }
-    let name = &peer.name;
-    changes.push(format!(
-        "forwarding and masquerading toward its LAN, if it has neither: `relay peer show \"{}\"` prints the lines",
-        name.replace('\\', "\\\\").replace('"', "\\\"")
-    ));
-    changes
 }
 
 fn reported(peer: &Candidate<'_>, written: &PeerWritten, own_file: Vec<String>) -> report::Peer {
