@@ -1,14 +1,17 @@
 //! The command line: what can be said, and nothing of what it does.
 
+mod peer;
+
 use std::path::PathBuf;
 
-use crate::{
-    config::DEFAULT_PATH,
-    desired::{InterfaceName, PeerName},
-    key::PublicKey,
-};
+use crate::{config::DEFAULT_PATH, desired::InterfaceName};
 use clap::{Args, Parser, Subcommand};
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::{Ipv4Net, Ipv6Net};
+
+pub use self::peer::{
+    HandOutArgs, OwnArgs, PeerAddArgs, PeerArgs, PeerCommand, PeerEnableArgs, PeerExportArgs, PeerNameArgs,
+    PeerRenameArgs, PeerRotateArgs, PeerShowArgs, Until,
+};
 
 /// Where the daemon listens for the other commands.
 pub const DEFAULT_SOCKET: &str = "/run/relay/relay.sock";
@@ -66,7 +69,7 @@ pub enum Command {
     /// Show what each peer has received and sent, and by which path
     #[command(after_help = "Examples:\n  relay stats\n  relay stats --json")]
     Stats(ShowArgs),
-    /// Add, show and remove peers
+    /// Add, show, change and remove peers
     Peer(PeerArgs),
     /// Move in from wg-quick or wg-easy: show what would become of it, and write it
     Import(ImportArgs),
@@ -162,79 +165,6 @@ pub struct ShowArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
-}
-
-/// `relay peer`.
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:
-  relay peer add home --lan 192.168.40.0/24 > home.conf
-  relay peer list
-  relay peer remove phone")]
-pub struct PeerArgs {
-    /// What to do with peers.
-    #[command(subcommand)]
-    pub command: PeerCommand,
-}
-
-/// What can be done with peers.
-#[derive(Debug, Subcommand)]
-pub enum PeerCommand {
-    /// Add a peer and print its wg-quick configuration, once
-    Add(PeerAddArgs),
-    /// List the peers of the configuration
-    #[command(after_help = "Examples:\n  relay peer list\n  relay peer list --json")]
-    List(ShowArgs),
-    /// Show a peer and its wg-quick configuration without its secrets
-    #[command(after_help = "Examples:\n  relay peer show home\n  relay peer show home --json")]
-    Show(PeerShowArgs),
-    /// Remove a peer
-    #[command(after_help = "Example:\n  relay peer remove phone")]
-    Remove(PeerRemoveArgs),
-}
-
-/// `relay peer add`.
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:
-  relay peer add phone > phone.conf
-  relay peer add home --lan 192.168.40.0/24 --lan fd00:40::/64 > home.conf
-  relay peer add laptop --public-key \"$(cat laptop.pub)\"
-
-The private key that relay makes is printed and kept nowhere. With --public-key the peer's key stays on the peer.")]
-pub struct PeerAddArgs {
-    /// What to call it
-    #[arg(value_name = "NAME")]
-    pub name: PeerName,
-    /// A network behind it; may be given several times
-    #[arg(long = "lan", value_name = "CIDR", value_parser = lan)]
-    pub lans: Vec<IpNet>,
-    /// The public key that belongs to a private key it has already
-    #[arg(long, value_name = "KEY")]
-    pub public_key: Option<PublicKey>,
-}
-
-/// A prefix with its length: a bare address would be taken for one machine where a network was meant.
-fn lan(text: &str) -> Result<IpNet, &'static str> {
-    text.parse()
-        .map_err(|_| "a network is written such as 192.168.40.0/24, a single machine 192.168.40.10/32")
-}
-
-/// `relay peer show`.
-#[derive(Debug, Args)]
-pub struct PeerShowArgs {
-    /// Which peer
-    #[arg(value_name = "NAME")]
-    pub name: String,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// `relay peer remove`.
-#[derive(Debug, Args)]
-pub struct PeerRemoveArgs {
-    /// Which peer
-    #[arg(value_name = "NAME")]
-    pub name: String,
 }
 
 #[cfg(test)]

@@ -5,11 +5,13 @@
 //! perform the difference.
 
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
 
 use anyhow::Context as _;
+use jiff::Timestamp;
 use tokio::{
     sync::{mpsc, oneshot},
     time::Instant,
@@ -18,7 +20,7 @@ use tokio::{
 use crate::{
     config::{self, Config},
     control::{Request, server::ControlSocket},
-    desired::InterfaceName,
+    desired::{InterfaceName, PeerName},
     error::chain,
     host::{Applied, Host, tear_down},
     kernel::{
@@ -83,7 +85,15 @@ pub async fn run(
     let _lock = Lock::acquire(run_dir, &config.desired.interface)?;
     let mut socket = ControlSocket::bind(&options.socket)?;
     let host = Host::open(&config.desired, netlink.clone(), run_dir).await?;
-    let mut daemon = Daemon { options, netlink, config, host, applied: Applied::default(), ticks: 0 };
+    let mut daemon = Daemon {
+        options,
+        netlink,
+        config,
+        host,
+        applied: Applied::default(),
+        expired: BTreeSet::new(),
+        ticks: 0,
+    };
     // Before the first look: what changes while it looks is looked at again.
     let mut events = Events::subscribe()?;
     daemon.bring_up().await?;
@@ -132,12 +142,14 @@ struct Daemon {
     config: Config,
     host: Host,
     applied: Applied,
+    /// The peers whose time was over at the last look.
+    expired: BTreeSet<PeerName>,
     ticks: u32,
 }
 
 impl Daemon {
     async fn bring_up(&mut self) -> anyhow::Result<()> {
-        for warning in &self.config.warnings {
+        for warning in self.config.warnings.iter().chain(&self.config.advice()) {
             tracing::warn!("{warning}");
         }
         let found = self.host.exists().await?;
@@ -224,7 +236,14 @@ impl Daemon {
 
     /// Makes the host as it shall be; reports what is new since the last look.
     async fn look(&mut self) {
-        let applied = self.host.reconcile(&self.config.desired).await;
+        let now = Timestamp::now();
+        for name in self.config.desired.expired(now) {
+            if !self.expired.contains(name) {
+                tracing::info!("peer \"{name}\" has expired and takes no part");
+            }
+        }
+        self.expired = self.config.desired.expired(now).into_iter().cloned().collect();
+        let applied = self.host.reconcile(&self.config.desired.in_force(now)).await;
         for problem in applied.problems.iter().filter(|problem| !self.applied.problems.contains(problem)) {
             tracing::warn!("{problem}");
         }
@@ -251,7 +270,10 @@ impl Daemon {
                 self.options.config.display()
             )));
         }
-        for warning in config.warnings.iter().filter(|warning| !self.config.warnings.contains(warning)) {
+        let told = [self.config.warnings.clone(), self.config.advice()].concat();
+        for warning in
+            config.warnings.iter().chain(&config.advice()).filter(|warning| !told.contains(warning))
+        {
             tracing::warn!("{warning}");
         }
         self.config = config;
@@ -265,8 +287,8 @@ impl Daemon {
         let refuse = |error: &dyn std::error::Error| Refusal { message: chain(error) };
         let device = self.host.device().map_err(|error| refuse(&error))?;
         let counters = self.host.counters().map_err(|error| refuse(&error))?;
-        let desired = &self.config.desired;
-        Ok(stats::collect(desired, self.host.backend, self.fast_path(), device.as_ref(), counters.as_ref()))
+        let desired = self.config.desired.in_force(Timestamp::now());
+        Ok(stats::collect(&desired, self.host.backend, self.fast_path(), device.as_ref(), counters.as_ref()))
     }
 
     fn status(&self) -> Status {
@@ -286,8 +308,9 @@ impl Daemon {
             endpoint: desired.endpoint.clone(),
             fast_path: self.fast_path(),
             attached: self.applied.observed.attached.map(|hook| hook.to_string()),
-            peers: desired.peers.len(),
+            peers: desired.peers.len() - self.expired.len(),
             peers_connected: live.filter(|peer| peer.latest_handshake.is_some_and(recent)).count(),
+            peers_expired: self.expired.iter().map(ToString::to_string).collect(),
             problems: self.applied.problems.clone(),
             to_open: self.to_open(),
         }

@@ -3,11 +3,13 @@
 //! [`crate::config`] makes a [`Desired`]; [`crate::plan`] compares it with what the kernel has.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
 };
 
 use ipnet::IpNet;
+use jiff::Timestamp;
 
 use crate::key::{PresharedKey, PrivateKey, PublicKey};
 pub use crate::name::{InterfaceName, PeerName};
@@ -60,13 +62,41 @@ pub struct Peer {
     /// Whether it sends everything through the hub, which then masquerades what goes to the internet.
     pub full_tunnel: bool,
     /// From this moment on it takes no part.
-    pub expires: Option<jiff::Timestamp>,
+    pub expires: Option<Timestamp>,
 }
 
 impl Peer {
     /// What WireGuard calls allowed IPs: its addresses as host prefixes, then its LANs.
     pub fn allowed_ips(&self) -> BTreeSet<IpNet> {
         self.addresses.iter().map(|&address| IpNet::from(address)).chain(self.lans.iter().copied()).collect()
+    }
+
+    /// Whether its time is over: from the very moment of its expiry on.
+    #[must_use]
+    pub fn has_expired(&self, now: Timestamp) -> bool {
+        self.expires.is_some_and(|moment| moment <= now)
+    }
+}
+
+impl Desired {
+    /// What of it is in force at a moment: all but the peers that have expired.
+    #[must_use]
+    pub fn in_force(&self, now: Timestamp) -> Cow<'_, Self> {
+        if !self.peers.values().any(|peer| peer.has_expired(now)) {
+            return Cow::Borrowed(self);
+        }
+        let mut desired = self.clone();
+        desired.peers.retain(|_, peer| !peer.has_expired(now));
+        Cow::Owned(desired)
+    }
+
+    /// The names of the peers that have expired.
+    #[must_use]
+    pub fn expired(&self, now: Timestamp) -> Vec<&PeerName> {
+        let expired = self.peers.values().filter(|peer| peer.has_expired(now));
+        let mut names: Vec<&PeerName> = expired.map(|peer| &peer.name).collect();
+        names.sort();
+        names
     }
 }
 

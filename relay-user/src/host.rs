@@ -12,11 +12,11 @@ use tokio::task::block_in_place;
 
 use crate::{
     desired::{Backend, BackendChoice, Desired, InterfaceName},
-    firewall::{analysis, opening, ruleset::Ruleset, table},
+    firewall::{analysis, exit, opening, packet::Version, ruleset::Ruleset, table},
     kernel::{
         datapath::{self, Datapath, Pins},
         firewall as nft,
-        netlink::Netlink,
+        netlink::{Netlink, default_interface},
         odd_sysctls,
         sysctl::{self, Journal, Sysctl},
         userspace::Userspace,
@@ -145,6 +145,15 @@ impl Host {
         Ok(names.filter_map(|name| name.parse().ok()).collect())
     }
 
+    /// The interface of the default route of each family.
+    async fn uplinks(&self, routes: &[KernelRoute]) -> Result<BTreeMap<Version, String>, HostError> {
+        let links = self.netlink.links().await?;
+        let name = |index| links.iter().find(|link| link.index == index).map(|link| link.name.clone());
+        let uplinks =
+            [(Version::V4, default_interface(routes, false)), (Version::V6, default_interface(routes, true))];
+        Ok(uplinks.into_iter().filter_map(|(version, index)| Some((version, name(index?)?))).collect())
+    }
+
     async fn observe_firewall(
         &mut self,
         desired: &Desired,
@@ -176,12 +185,15 @@ impl Host {
             odd_sysctls_v6: (observed.link.as_ref())
                 .map_or_else(Vec::new, |link| odd_sysctls::v6(name, link.mtu)),
         };
-        let uplink = self.netlink.uplink().await?.map(|uplink| uplink.interface);
+        observed.uplinks = self.uplinks(&observed.routes).await?;
+        let uplink = observed.uplinks.get(&Version::V4).or(observed.uplinks.get(&Version::V6));
         let port = desired.listen_port;
+        let exits = exit::exits(desired, &observed.uplinks);
         observed.table = table::observed(&ruleset, name);
-        observed.openings = opening::openings(&ruleset, name, port, uplink.as_deref(), &prefixes);
+        observed.openings =
+            opening::openings(&ruleset, name, port, uplink.map(String::as_str), &prefixes, &exits);
         observed.stale_openings = if desired.firewall.manage {
-            opening::stale(&ruleset, name, port)
+            opening::stale(&ruleset, name, port, &exits)
         } else {
             opening::ours(&ruleset, name)
         };

@@ -15,6 +15,7 @@ use crate::{
     firewall::{
         analysis::TunnelForwarding,
         opening::{Opening, Ours},
+        packet::Version,
         table::Table,
     },
     kernel::{datapath::Hook, sysctl::Sysctl},
@@ -136,6 +137,8 @@ pub struct Observed {
     pub router_advertised: BTreeSet<InterfaceName>,
     /// The sysctls that matter; one that this kernel lacks is absent.
     pub sysctls: BTreeMap<Sysctl, String>,
+    /// The interface of the default route of each family that has one.
+    pub uplinks: BTreeMap<Version, String>,
     /// Our own nftables table.
     pub table: Option<Table>,
     /// What firewalls close, still to be opened.

@@ -17,10 +17,20 @@ use crate::{
 /// Bytes that no configuration is expected to exceed: growing a string leaves copies behind that nobody wipes.
 const CAPACITY: usize = 16 * 1024;
 
-/// The text of the peer's configuration file.
+/// Which secrets a text shows. A comment stands where another belongs.
+#[derive(Clone, Copy, Debug)]
+pub enum Secrets<'a> {
+    /// None: the text may be shown.
+    Hidden,
+    /// The preshared key, if there is one; the private key is the peer's own affair.
+    Preshared,
+    /// This private key, and the preshared key.
+    All(&'a PrivateKey),
+}
+
+/// The text of the peer's configuration file, with all its secrets if there is a private key, else with none.
 ///
-/// `endpoint` is what it dials, `host:port`; where nobody knows, a comment asks for it. With `private_key` the text is complete and as secret as that key; without,
-/// comments stand where its secrets belong, and the text may be shown.
+/// `endpoint` is what it dials, `host:port`; where nobody knows, a comment asks for it.
 #[must_use]
 pub fn wg_quick(
     desired: &Desired,
@@ -29,10 +39,26 @@ pub fn wg_quick(
     peer: &Peer,
     private_key: Option<&PrivateKey>,
 ) -> Zeroizing<String> {
+    wg_quick_with(desired, endpoint, key, peer, private_key.map_or(Secrets::Hidden, Secrets::All))
+}
+
+/// As [`wg_quick`], with just these secrets.
+#[must_use]
+pub fn wg_quick_with(
+    desired: &Desired,
+    endpoint: Option<&str>,
+    key: &PublicKey,
+    peer: &Peer,
+    secrets: Secrets<'_>,
+) -> Zeroizing<String> {
     let mut text = Zeroizing::new(String::with_capacity(CAPACITY));
+    let private_key = match secrets {
+        Secrets::All(private_key) => Some(private_key),
+        _ => None,
+    };
     interface(&mut text, desired, key, peer, private_key);
     text.push('\n');
-    hub(&mut text, desired, endpoint, peer, private_key.is_some());
+    hub(&mut text, desired, endpoint, peer, !matches!(secrets, Secrets::Hidden));
     text
 }
 

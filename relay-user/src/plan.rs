@@ -16,6 +16,7 @@ use crate::{
     datapath_plan,
     desired::{Backend, Desired, FastPathMode, Peer},
     firewall::{
+        exit,
         opening::{Opening, Ours},
         table,
     },
@@ -229,11 +230,16 @@ fn holds(peer: &Peer, live: &DevicePeer) -> bool {
 /// The table that keeps strangers out stands before there is a tunnel to keep them out of: on many hosts something
 /// else has switched forwarding on long before.
 fn guard(desired: &Desired, observed: &Observed, changes: &mut Vec<Change>) {
-    if observed.table.as_ref()
-        != Some(&table::desired(desired.interface.as_str(), &desired.firewall.allow_from))
-    {
+    if observed.table.as_ref() != Some(&wanted_table(desired, observed)) {
         changes.push(Change::ReplaceTable);
     }
+}
+
+/// Our nftables table as it shall be.
+#[must_use]
+pub fn wanted_table(desired: &Desired, observed: &Observed) -> table::Table {
+    let exits = exit::exits(desired, &observed.uplinks);
+    table::desired(desired.interface.as_str(), &desired.firewall.allow_from, &exits)
 }
 
 fn forwarding(desired: &Desired, backend: Backend, observed: &Observed, changes: &mut Vec<Change>) {

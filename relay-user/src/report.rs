@@ -160,10 +160,13 @@ pub struct Status {
     pub fast_path: FastPath,
     /// How the program is attached: `tcx`, `clsact`; `None` when it is not.
     pub attached: Option<String>,
-    /// Enabled peers in the file.
+    /// Peers that take part: enabled in the file, and not expired.
     pub peers: usize,
     /// Peers with a handshake in the last three minutes (WireGuard's REJECT_AFTER_TIME, 180 s).
     pub peers_connected: usize,
+    /// The names of enabled peers whose time is over.
+    #[serde(default)]
+    pub peers_expired: Vec<String>,
     /// What could not be done, each with what to do about it.
     pub problems: Vec<String>,
     /// Commands that would open what a firewall closes, since `firewall.manage` is off.

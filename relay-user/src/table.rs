@@ -60,7 +60,11 @@ pub fn status(status: &Status) -> String {
     let attached =
         status.attached.as_ref().map(|attached| format!(", attached by {attached}")).unwrap_or_default();
     line("fast path", &format!("{}{attached}", status.fast_path));
-    line("peers", &format!("{} of {} connected", status.peers_connected, status.peers));
+    let expired = match status.peers_expired.as_slice() {
+        [] => String::new(),
+        names => format!("; expired: {}", names.join(", ")),
+    };
+    line("peers", &format!("{} of {} connected{expired}", status.peers_connected, status.peers));
     for problem in &status.problems {
         line("problem", problem);
     }
@@ -196,6 +200,7 @@ mod tests {
             attached: Some("tcx".into()),
             peers: 2,
             peers_connected: 1,
+            peers_expired: vec!["guest".into()],
             problems: vec!["cannot set net.ipv4.ip_forward: Read-only file system".into()],
             to_open: vec!["ufw allow 51820/udp".into()],
         }));

@@ -3,117 +3,22 @@
 //! No root, no daemon, no change to the host: each test has a folder of its own. The subnets are ones that hardly any
 //! machine is in, since a network of this host would be refused, as it should be; nor is any interface of that name likely.
 
+mod terminal;
+
 use std::{
-    fmt::Write as _,
     io::{Read as _, Write as _},
     os::unix::{
         fs::{MetadataExt as _, PermissionsExt as _},
         net::UnixListener,
     },
-    path::PathBuf,
-    process::{Command, Output, Stdio},
 };
 
 use relay_user::key::{PresharedKey, PrivateKey, PublicKey};
-
-const INIT: [&str; 9] = [
-    "init",
-    "--interface",
-    "relaytest0",
-    "--endpoint",
-    "vps.example.net",
-    "--subnet",
-    "10.231.77.0/24",
-    "--subnet6",
-    "fd52:1a9:beef::/64",
-];
-
-struct Terminal {
-    folder: tempfile::TempDir,
-}
-
-impl Terminal {
-    fn new() -> Self {
-        Self { folder: tempfile::tempdir().expect("folder") }
-    }
-
-    /// After `relay init`.
-    fn with_hub() -> Self {
-        let terminal = Self::new();
-        assert!(terminal.run(&INIT).status.success());
-        terminal
-    }
-
-    fn config(&self) -> PathBuf {
-        self.folder.path().join("relay/relay.toml")
-    }
-
-    fn text(&self) -> String {
-        std::fs::read_to_string(self.config()).expect("configuration")
-    }
-
-    fn append(&self, text: &str) {
-        std::fs::write(self.config(), self.text() + text).expect("write");
-    }
-
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_relay"));
-        command.args(args).env_clear().stdin(Stdio::null());
-        command.env("RELAY_CONFIG", self.config()).env("RELAY_SOCKET", self.folder.path().join("relay.sock"));
-        command
-    }
-
-    fn run(&self, args: &[&str]) -> Output {
-        self.command(args).output().expect("relay starts")
-    }
-
-    /// Each command with its exit code, stdout and stderr; keys and the folder replaced.
-    fn session(&self, commands: &[&[&str]]) -> String {
-        let mut session = String::new();
-        for args in commands {
-            let output = self.run(args);
-            let code = output.status.code().expect("an exit code");
-            let _ = writeln!(session, "$ relay {}\nexit code: {code}", args.join(" "));
-            for (name, bytes) in [("stdout", output.stdout), ("stderr", output.stderr)] {
-                let text = String::from_utf8(bytes).expect("UTF-8");
-                if !text.is_empty() {
-                    let _ = writeln!(session, "----- {name}\n{text}-----");
-                }
-            }
-            session.push('\n');
-        }
-        without_keys(&session.replace(self.folder.path().to_str().expect("path"), "FOLDER"))
-    }
-}
-
-/// 44 characters of base64 that end in `=` become `KEY`, padded so that tables stay tables.
-fn without_keys(text: &str) -> String {
-    let is_key = |c: char| c.is_ascii_alphanumeric() || "+/=".contains(c);
-    let mut result = String::new();
-    let mut word = String::new();
-    for c in text.chars().chain(['\n']) {
-        if is_key(c) {
-            word.push(c);
-            continue;
-        }
-        result.push_str(if word.len() == 44 && word.ends_with('=') { "KEY" } else { &word });
-        word.clear();
-        result.push(c);
-    }
-    result.pop();
-    result
-}
-
-/// Compares with the snapshot of that name.
-fn promise(name: &str, text: &str) {
-    let mut settings = insta::Settings::clone_current();
-    settings.set_omit_expression(true);
-    settings.bind(|| insta::assert_snapshot!(name, text));
-}
+use terminal::{INIT, Terminal, promise, without_keys};
 
 #[test]
 fn help() {
-    let commands: [&[&str]; 13] = [
+    let commands: [&[&str]; 18] = [
         &[],
         &["init"],
         &["up"],
@@ -125,6 +30,11 @@ fn help() {
         &["peer", "add"],
         &["peer", "list"],
         &["peer", "show"],
+        &["peer", "export"],
+        &["peer", "rename"],
+        &["peer", "enable"],
+        &["peer", "disable"],
+        &["peer", "rotate"],
         &["peer", "remove"],
         &["import"],
     ];
@@ -250,7 +160,9 @@ fn a_configuration_that_cannot_be_printed_is_taken_back() {
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("/dev/full");
     let output = terminal.command(&["peer", "add", "x"]).stdout(full).output().expect("relay starts");
     assert_eq!(output.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("peer \"x\" was not added"));
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains("so the change was taken back: cannot print it")
+    );
     assert_eq!(terminal.text(), before);
 }
 

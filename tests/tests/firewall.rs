@@ -12,7 +12,9 @@ use relay_user::{
     desired::AllowFrom,
     firewall::{
         analysis::{HostFacts, TunnelForwarding, tunnel_forwarding},
+        exit::Exit,
         opening::{Opening, openings, ours, stale},
+        packet::Version,
         ruleset::Ruleset,
         table,
     },
@@ -46,7 +48,7 @@ fn prefixes() -> Vec<IpNet> {
 }
 
 fn closed(ruleset: &Ruleset) -> Vec<Opening> {
-    openings(ruleset, "wg0", 51820, Some("eth0"), &prefixes())
+    openings(ruleset, "wg0", 51820, Some("eth0"), &prefixes(), &[])
 }
 
 fn verdict(ruleset: &Ruleset) -> TunnelForwarding {
@@ -67,7 +69,7 @@ async fn open_and_close(count: usize) -> Result<()> {
     ensure!(closed(&opened).is_empty(), "still closed: {:#?}", closed(&opened));
     ensure!(verdict(&opened) == TunnelForwarding::Free, "{:?}", verdict(&opened));
     ensure!(ours(&opened, "wg0").len() == count, "{:#?}", ours(&opened, "wg0"));
-    ensure!(stale(&opened, "wg0", 51820).is_empty() && ours(&opened, "wg").is_empty());
+    ensure!(stale(&opened, "wg0", 51820, &[]).is_empty() && ours(&opened, "wg").is_empty());
 
     // The tag is of one interface only.
     firewall::close_all("wg").await?;
@@ -144,10 +146,10 @@ fn docker_user_is_where_docker_wants_it() {
 fn an_opening_for_another_port_is_stale() {
     in_host(|| async {
         nft("table ip f {\nchain i {\ntype filter hook input priority 0; policy drop;\n}\n}\n")?;
-        let found = openings(&firewall::read().await?, "wg0", 4500, Some("eth0"), &prefixes());
+        let found = openings(&firewall::read().await?, "wg0", 4500, Some("eth0"), &prefixes(), &[]);
         firewall::open(found.first().context("an opening")?).await?;
         let ruleset = firewall::read().await?;
-        let stale = stale(&ruleset, "wg0", 51820);
+        let stale = stale(&ruleset, "wg0", 51820, &[]);
         ensure!(stale.len() == 1 && closed(&ruleset).len() == 1, "{stale:#?}");
         firewall::close(&stale[0]).await?;
         ensure!(ours(&firewall::read().await?, "wg0").is_empty());
@@ -213,7 +215,12 @@ fn our_table_is_replaced_and_drift_is_seen() {
             AllowFrom::Prefix("172.17.0.0/16".parse()?),
             AllowFrom::Prefix("fd00::/8".parse()?),
         ]);
-        let desired = table::desired("wg0", &allow_from);
+        let exits =
+            [(Version::V4, "10.9.0.3/32"), (Version::V6, "fd52:1a9::3/128")].map(|(version, source)| {
+                let source = source.parse().expect("a prefix");
+                Exit { version, uplink: "eth0".to_owned(), sources: vec![source] }
+            });
+        let desired = table::desired("wg0", &allow_from, &exits);
         let observed = async || anyhow::Ok(table::observed(&firewall::read().await?, "wg0"));
         ensure!(observed().await?.is_none());
         let drifts = [
@@ -221,6 +228,8 @@ fn our_table_is_replaced_and_drift_is_seen() {
             "insert rule inet relay guard-wg0 drop\n",
             "add chain inet relay guard-wg0 { policy drop; }\n",
             "delete chain inet relay mss-wg0\n",
+            "flush chain inet relay exit-wg0\n",
+            "delete chain inet relay exit-wg0\n",
             "delete table inet relay\n",
             "delete table inet relay\nadd table inet relay\nadd chain inet relay guard-wg0 { type filter hook input priority 5; }\n",
         ];
@@ -237,10 +246,10 @@ fn our_table_is_replaced_and_drift_is_seen() {
         ensure!(verdict(&firewall::read().await?) == TunnelForwarding::Free);
 
         // Another policy takes the place of this one, and another interface's stays.
-        let other = table::desired("wg+1=x.y_z-0", &BTreeSet::new());
+        let other = table::desired("wg+1=x.y_z-0", &BTreeSet::new(), &[]);
         firewall::replace_table(&other).await?;
-        firewall::replace_table(&table::desired("wg0", &BTreeSet::new())).await?;
-        ensure!(observed().await? == Some(table::desired("wg0", &BTreeSet::new())));
+        firewall::replace_table(&table::desired("wg0", &BTreeSet::new(), &[])).await?;
+        ensure!(observed().await? == Some(table::desired("wg0", &BTreeSet::new(), &[])));
         ensure!(table::observed(&firewall::read().await?, "wg+1=x.y_z-0") == Some(other));
         firewall::delete_table("wg0").await?;
         ensure!(observed().await?.is_none());
@@ -306,7 +315,7 @@ fn strangers_do_not_reach_the_tunnel_and_answers_do() {
             (vec![AllowFrom::Interface("eth1".parse()?)], false),
         ];
         for (port, (allow_from, reaches)) in (1000..).zip(allowed) {
-            let table = table::desired("wg0", &allow_from.iter().cloned().collect());
+            let table = table::desired("wg0", &allow_from.iter().cloned().collect(), &[]);
             runtime.block_on(firewall::replace_table(&table))?;
             let stranger = |to| udp((STRANGER, port), (HOME, to));
             // The home asks on one port; the stranger knocks on another before he answers.

@@ -201,7 +201,13 @@ fn guests(env: &Env, args: &Args) -> Result<String> {
 fn test_binaries(env: &Env, chosen: impl Fn(&str) -> bool, relay: Option<&Path>) -> Result<String> {
     let programs: Vec<_> = build::test_programs(env)?.into_iter().filter(|(name, _)| chosen(name)).collect();
     ensure!(!programs.is_empty(), "relay-tests has no such test program");
+    // Who cannot be had is told by the test that would need him.
+    let network_manager = relay.and_then(|_| {
+        let found = setup::unpacked::network_manager(env);
+        found.inspect_err(|error| say(format_args!("    no NetworkManager: {error:#}"))).ok()
+    });
     let mut sets = vec![("RELAY_BPF_DIR", env.bpf.as_os_str())];
+    sets.extend(network_manager.as_ref().map(|root| ("RELAY_NETWORK_MANAGER", root.as_os_str())));
     sets.extend(relay.map(|relay| ("RELAY_BIN", relay.as_os_str())));
     let mut failed = Vec::new();
     for (name, program) in &programs {

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use toml_edit::{Document, Item, Table};
+use toml_edit::{Document, Item, Table, Value};
 
 use super::written::PeerWritten;
 
@@ -68,6 +68,57 @@ pub fn remove_peer(text: &str, name: &str) -> Result<String, EditError> {
     Ok(edited)
 }
 
+/// `text` with the key of that peer set to a value, in place of the one it has or on a line of its own after the last.
+///
+/// # Errors
+/// There is no such peer, or the text is no TOML or has its peers inline.
+pub fn set(text: &str, name: &str, key: &str, value: impl Into<Value>) -> Result<String, EditError> {
+    let (peer, old) = find(text, name, key)?;
+    let value = value.into().to_string();
+    let value = value.trim();
+    let mut edited = text.to_owned();
+    match old {
+        Some((_, old)) => edited.replace_range(old, value),
+        None => {
+            let end = text[peer.end..].find('\n').map_or(text.len(), |newline| peer.end + newline);
+            let end = end - usize::from(text[..end].ends_with('\r'));
+            let newline = if text[end..].starts_with("\r\n") { "\r\n" } else { "\n" };
+            edited.insert_str(end, &format!("{newline}{key} = {value}"));
+        }
+    }
+    Ok(edited)
+}
+
+/// `text` without that key of that peer. A comment behind it stays, on a line of its own.
+///
+/// # Errors
+/// As [`set`].
+pub fn unset(text: &str, name: &str, key: &str) -> Result<String, EditError> {
+    let (_, Some((key, value))) = find(text, name, key)? else { return Ok(text.to_owned()) };
+    let mut edited = text.to_owned();
+    let rest = text[value.end..].split_inclusive('\n').next().unwrap_or_default();
+    if rest.trim().is_empty() {
+        let line = text[..key.start].rfind('\n').map_or(0, |newline| newline + 1);
+        edited.replace_range(line..value.end + rest.len(), "");
+    } else {
+        edited.replace_range(key.start..value.end + (rest.len() - rest.trim_start().len()), "");
+    }
+    Ok(edited)
+}
+
+/// Where a peer stands, and where in it a key and its value do.
+type Place = (Range<usize>, Option<(Range<usize>, Range<usize>)>);
+
+fn find(text: &str, name: &str, key: &str) -> Result<Place, EditError> {
+    with_peers(text, |peers| {
+        let peer = peers.iter().find(|peer| peer.get("name").and_then(Item::as_str) == Some(name));
+        let no_such_peer = || EditError::NoSuchPeer(name.to_owned());
+        let peer = peer.ok_or_else(no_such_peer)?;
+        let old = peer.get_key_value(key).and_then(|(key, value)| Some((key.span()?, value.span()?)));
+        Ok((table_span(peer).ok_or_else(no_such_peer)?, old))
+    })
+}
+
 fn with_peers<T>(text: &str, act: impl FnOnce(&[&Table]) -> Result<T, EditError>) -> Result<T, EditError> {
     let document = Document::parse(text).map_err(|error| EditError::Toml(error.message().to_owned()))?;
     let peers: Vec<&Table> = match document.as_table().get("peer") {
@@ -99,94 +150,4 @@ fn begin(text: &str, byte: usize) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use proptest::prelude::*;
-    use serde_spanned::Spanned;
-
-    use super::*;
-    use crate::config::Written;
-
-    const FILE: &str = "# The hub\n[interface] # here\naddresses = [\"10.9.0.1/24\"]\n\n# Everybody.\n\n# The house.\n\
-                        # (behind a NAT)\n[[peer]]\nname = \"home\"  # ours\npublic_key = \"A\"\naddresses = [\n  \
-                        \"10.9.0.2\", # first\n] # of one\n# after home\n\n[[peer]]\npublic_key = \"B\"\nname = \
-                        'phone'\naddresses = []\n\n[firewall]\nmanage = true\n# end\n";
-
-    fn peer(name: &str) -> PeerWritten {
-        let spanned = |text: &str| Spanned::new(0..0, text.to_owned());
-        PeerWritten {
-            name: spanned(name),
-            public_key: spanned("C"),
-            addresses: Spanned::new(0..0, vec![spanned("10.9.0.9"), spanned("fd52::9")]),
-            lans: vec![spanned("192.168.40.0/24")],
-            keepalive: None,
-            preshared_key_file: None,
-            endpoint: None,
-            mtu: None,
-            dns: Vec::new(),
-            full_tunnel: false,
-            expires: None,
-            enabled: true,
-        }
-    }
-
-    #[test]
-    fn a_new_peer_stands_at_the_end() {
-        let added = add_peer(FILE, &peer("new")).expect("added");
-        let rest = added.strip_prefix(FILE).expect("every byte kept");
-        assert_eq!(
-            rest,
-            "\n[[peer]]\nname = \"new\"\npublic_key = \"C\"\naddresses = [\"10.9.0.9\", \"fd52::9\"]\nlans = \
-             [\"192.168.40.0/24\"]\n"
-        );
-        assert!(add_peer("a = 1", &peer("new")).expect("added").starts_with("a = 1\n\n[[peer]]\n"));
-    }
-
-    #[test]
-    fn a_removed_peer_takes_its_comment_along_and_nothing_else() {
-        let without_home = remove_peer(FILE, "home").expect("removed");
-        assert_eq!(
-            without_home,
-            "# The hub\n[interface] # here\naddresses = [\"10.9.0.1/24\"]\n\n# Everybody.\n\n# after home\n\n[[peer]]\n\
-             public_key = \"B\"\nname = 'phone'\naddresses = []\n\n[firewall]\nmanage = true\n# end\n"
-        );
-        let neither = remove_peer(&without_home, "phone").expect("removed");
-        assert_eq!(
-            neither,
-            "# The hub\n[interface] # here\naddresses = [\"10.9.0.1/24\"]\n\n# Everybody.\n\n# after home\n\n\
-             [firewall]\nmanage = true\n# end\n"
-        );
-        let Err(EditError::NoSuchPeer(name)) = remove_peer(&neither, "phone") else {
-            panic!("removed twice")
-        };
-        assert_eq!(name, "phone");
-    }
-
-    #[test]
-    fn texts_that_cannot_be_edited() {
-        assert!(matches!(add_peer("peer = []\n", &peer("x")), Err(EditError::Inline)));
-        assert!(matches!(remove_peer("peer = [{name = \"x\"}]\n", "x"), Err(EditError::Inline)));
-        assert!(matches!(add_peer("[[peer\n", &peer("x")), Err(EditError::Toml(_))));
-    }
-
-    proptest! {
-        #[test]
-        fn adding_and_removing_meet(names in proptest::collection::btree_set("[a-z\"'\\\\#\\[ é]{1,5}", 1..5), pick: prop::sample::Index) {
-            let mut text = FILE.to_owned();
-            for name in &names {
-                text = add_peer(&text, &peer(name)).expect("added");
-            }
-            let names: Vec<&String> = names.iter().collect();
-            let gone = *pick.get(&names);
-            let edited = remove_peer(&text, gone).expect("removed");
-            let mut expected = Written::parse(Path::new("x"), &text).expect("valid");
-            let at = expected.peers.iter().position(|peer| peer.get_ref().name.get_ref() == gone).expect("there");
-            expected.peers.remove(at);
-            prop_assert_eq!(Written::parse(Path::new("x"), &edited).expect("valid"), expected);
-            if *gone == *names[names.len() - 1] && names.len() == 1 {
-                prop_assert_eq!(&edited, FILE);
-            }
-        }
-    }
-}
+mod tests;

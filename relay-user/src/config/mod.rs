@@ -9,6 +9,7 @@ pub mod edit;
 mod endpoint;
 mod error;
 pub mod file;
+mod home_range;
 mod interface;
 mod meaning;
 pub mod moment;
@@ -28,6 +29,7 @@ use ipnet::IpNet;
 pub use self::{
     endpoint::{EndpointError, host_and_port},
     error::{ConfigError, ConfigErrors, Warning},
+    home_range::common_home_range,
     own::resolver,
     written::{
         DEFAULT_INTERFACE, DEFAULT_LISTEN_PORT, DEFAULT_MTU, FirewallWritten, InterfaceWritten,
@@ -61,6 +63,17 @@ pub struct Config {
 }
 
 impl Config {
+    /// What works, and yet will surprise somebody: told when it is new, not each time as `warnings` are.
+    #[must_use]
+    pub fn advice(&self) -> Vec<Warning> {
+        self.desired.peers.values().flat_map(|peer| &peer.lans).filter_map(common_home_range).collect()
+    }
+
+    /// The peers' names in the order of the file.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.written.peers.iter().map(|peer| peer.get_ref().name.get_ref().as_str())
+    }
+
     /// The peer of this name, enabled or not, with its key; the flag says whether it is enabled.
     #[must_use]
     pub fn peer(&self, name: &str) -> Option<(&PublicKey, &Peer, bool)> {

@@ -9,12 +9,18 @@ use jiff::{Timestamp, civil::Date, tz::TimeZone};
 )]
 pub struct BadMoment(String);
 
-/// Neither a time from now nor a moment.
+/// Nothing that could lie ahead.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`{0}` is neither a time from now, such as 30d or 12h, nor a moment, such as 2026-12-24 or 2026-12-24T18:00:00Z"
-)]
-pub struct BadExpiry(String);
+pub enum BadExpiry {
+    /// Neither a time from now nor a moment.
+    #[error(
+        "`{0}` is neither a time from now, such as 30d or 12h, nor a moment, such as 2026-12-24 or 2026-12-24T18:00:00Z"
+    )]
+    Form(String),
+    /// It was.
+    #[error("{0} lies in the past")]
+    Past(Timestamp),
+}
 
 /// A moment with its offset from UTC (RFC 3339), or a date, which is the beginning of that day in UTC.
 ///
@@ -33,17 +39,19 @@ pub fn read(text: &str) -> Result<Timestamp, BadMoment> {
 /// # Errors
 /// It is none of them, or lies not ahead.
 pub fn read_from(text: &str, now: Timestamp) -> Result<Timestamp, BadExpiry> {
-    let bad = || BadExpiry(text.escape_debug().to_string());
-    let ahead = || {
-        // `m` would be months to some and `M` minutes to others; jiff's own words are taken as they are.
-        let span: jiff::Span = text.parse().ok()?;
-        let duration = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).ok()?;
-        let moment = now.checked_add(duration).ok()?;
-        // Whole seconds, rounded up: nobody wants to read nanoseconds in a file.
-        let seconds = moment.as_second() + i64::from(moment.subsec_nanosecond() > 0);
-        duration.is_positive().then(|| Timestamp::from_second(seconds).ok())?
+    let moment = match read(text) {
+        Ok(moment) => moment,
+        Err(_) => after(text, now).ok_or_else(|| BadExpiry::Form(text.escape_debug().to_string()))?,
     };
-    read(text).ok().or_else(ahead).ok_or_else(bad)
+    if moment > now { Ok(moment) } else { Err(BadExpiry::Past(moment)) }
+}
+
+/// The moment a span after `now`, in whole seconds, rounded up: nobody wants to read nanoseconds in a file.
+fn after(text: &str, now: Timestamp) -> Option<Timestamp> {
+    let span: jiff::Span = text.parse().ok()?;
+    let duration = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).ok()?;
+    let moment = now.checked_add(duration).ok().filter(|_| duration.is_positive())?;
+    Timestamp::from_second(moment.as_second() + i64::from(moment.subsec_nanosecond() > 0)).ok()
 }
 
 #[cfg(test)]
@@ -83,7 +91,7 @@ mod tests {
         ] {
             assert_eq!(read_from(text, now), Ok(at(expected)), "{text}");
         }
-        for bad in ["", "0d", "-1d", "30 bananas", "30", "1y", "1mo", "999999999999d"] {
+        for bad in ["", "0d", "-1d", "30 bananas", "30", "1y", "1mo", "999999999999d", "2025-12-31"] {
             assert!(read_from(bad, now).is_err(), "{bad}");
         }
     }

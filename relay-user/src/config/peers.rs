@@ -34,6 +34,7 @@ pub(super) struct Peers {
 /// A prefix that an enabled peer claims, and the words for it.
 struct Claim {
     net: IpNet,
+    is_lan: bool,
     label: String,
     span: Range<usize>,
 }
@@ -146,7 +147,8 @@ fn read_peer(
         addresses.insert(address);
         if written.enabled {
             let net = IpNet::from(address);
-            claims.push(Claim { net, label: format!("address {address} of {label}"), span: entry.span() });
+            let label = format!("address {address} of {label}");
+            claims.push(Claim { net, is_lan: false, label, span: entry.span() });
         }
     }
 
@@ -155,7 +157,8 @@ fn read_peer(
         let Some(net) = read_lan(context, hub, entry, label) else { continue };
         lans.insert(net);
         if written.enabled {
-            claims.push(Claim { net, label: format!("LAN {net} of {label}"), span: entry.span() });
+            let label = format!("LAN {net} of {label}");
+            claims.push(Claim { net, is_lan: true, label, span: entry.span() });
         }
     }
 
@@ -282,7 +285,9 @@ fn read_lan(context: &mut Context<'_>, hub: &Hub, entry: &Spanned<String>, label
     }
     if let Some((interface, host)) = context.host_networks.iter().find(|(_, host)| overlap(*host, net)) {
         let message = format!("LAN {net} of {label} overlaps {} of {interface} on this host", host.trunc());
-        problems.refuse_with_hint(span, message, "this host could no longer reach its own neighbours");
+        let hint = "this host could no longer reach its own neighbours: give that LAN another range, or list the \
+                    machines that matter, such as 192.168.40.10/32, if none of them is this host's neighbour";
+        problems.refuse_with_hint(span, message, hint);
         return None;
     }
     Some(net)
@@ -296,7 +301,13 @@ fn no_overlaps(context: &mut Context<'_>, claims: &[Claim]) {
         let line = context.problems.line(&first.span);
         let what = if first.net == second.net { "is also" } else { "overlaps" };
         let message = format!("{} {what} {} (line {line})", second.label, first.label);
-        let hint = "WireGuard gives each address to one peer";
+        let hint = match first.is_lan && second.is_lan {
+            true => {
+                "WireGuard gives each address to one peer: give one of the networks another range, or list the \
+                     machines that matter, such as 192.168.40.10/32, in place of one of them"
+            }
+            false => "WireGuard gives each address to one peer",
+        };
         context.problems.refuse_with_hint(second.span.clone(), message, hint);
     }
 }

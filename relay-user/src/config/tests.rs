@@ -230,15 +230,15 @@ fn clashes_name_both() {
         ),
         (
             a.clone() + &peer(2, "b", "\"10.9.0.3\"", "lans = [\"192.168.40.0/24\"]"),
-            r#"relay.toml:13:9: LAN 192.168.40.0/24 of peer "b" is also LAN 192.168.40.0/24 of peer "a" (line 8); WireGuard gives each address to one peer"#,
+            r#"relay.toml:13:9: LAN 192.168.40.0/24 of peer "b" is also LAN 192.168.40.0/24 of peer "a" (line 8); WireGuard gives each address to one peer: give one of the networks another range, or list the machines that matter, such as 192.168.40.10/32, in place of one of them"#,
         ),
         (
             a.clone() + &peer(2, "b", "\"10.9.0.3\"", "lans = [\"192.168.0.0/16\"]"),
-            r#"relay.toml:13:9: LAN 192.168.0.0/16 of peer "b" overlaps LAN 192.168.40.0/24 of peer "a" (line 8); WireGuard gives each address to one peer"#,
+            r#"relay.toml:13:9: LAN 192.168.0.0/16 of peer "b" overlaps LAN 192.168.40.0/24 of peer "a" (line 8); WireGuard gives each address to one peer: give one of the networks another range, or list the machines that matter, such as 192.168.40.10/32, in place of one of them"#,
         ),
         (
             a.clone() + &peer(2, "b", "\"10.9.0.3\"", "lans = [\"192.168.40.7\"]"),
-            r#"relay.toml:13:9: LAN 192.168.40.7/32 of peer "b" overlaps LAN 192.168.40.0/24 of peer "a" (line 8); WireGuard gives each address to one peer"#,
+            r#"relay.toml:13:9: LAN 192.168.40.7/32 of peer "b" overlaps LAN 192.168.40.0/24 of peer "a" (line 8); WireGuard gives each address to one peer: give one of the networks another range, or list the machines that matter, such as 192.168.40.10/32, in place of one of them"#,
         ),
         (
             peer(1, "a", v4, "lans = [\"10.9.0.0/24\"]"),
@@ -250,7 +250,7 @@ fn clashes_name_both() {
         ),
         (
             peer(1, "a", v4, "lans = [\"172.17.5.0/24\"]"),
-            r#"relay.toml:8:9: LAN 172.17.5.0/24 of peer "a" overlaps 172.17.0.0/16 of docker0 on this host; this host could no longer reach its own neighbours"#,
+            r#"relay.toml:8:9: LAN 172.17.5.0/24 of peer "a" overlaps 172.17.0.0/16 of docker0 on this host; this host could no longer reach its own neighbours: give that LAN another range, or list the machines that matter, such as 192.168.40.10/32, if none of them is this host's neighbour"#,
         ),
         (
             peer(1, "a", v4, "lans = [\"0.0.0.0/0\"]"),

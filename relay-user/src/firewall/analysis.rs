@@ -189,11 +189,12 @@ pub(super) fn tunnel_packet<'a>(
         version,
         input: Interface::Named(interface),
         output: if routed { Interface::Named(interface) } else { Interface::Unknown },
-        within: Some(prefixes),
+        from: Some(prefixes),
+        to: Some(prefixes),
         to_host: false,
         protocol: None,
         destination_port: None,
-        first: false,
+        state: None,
     }
 }
 

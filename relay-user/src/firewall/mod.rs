@@ -6,9 +6,11 @@
 //! - [`packet`] and [`walk`]: what a packet of which only some fields are known may meet on its way through it;
 //! - [`analysis`]: whether the host provably leaves tunnel-to-tunnel traffic alone;
 //! - [`table`]: our own table `inet relay`, desired and observed;
-//! - [`opening`]: what closes the listen port or the tunnel, and through whom to open it.
+//! - [`exit`]: who goes out to the internet through the hub, and where;
+//! - [`opening`]: what closes the listen port, the tunnel or an exit, and through whom to open it.
 
 pub mod analysis;
+pub mod exit;
 pub mod iptables_save;
 pub mod nft_json;
 pub mod opening;

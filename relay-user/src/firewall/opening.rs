@@ -15,6 +15,7 @@ use self::command::{firewalld, firewalld_zone, iptables, ufw, words};
 pub use self::command::{firewalld_priority, firewalld_rich_rule, program, shell, tool_prefix};
 use super::{
     analysis::tunnel_packet,
+    exit::Exit,
     iptables_save::split,
     packet::{Interface, Packet, Truth, Version},
     ruleset::{Family, Hook, Match, Part, Rule, Ruleset, Source, Test},
@@ -22,12 +23,16 @@ use super::{
 };
 
 /// What is to be let through.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Way {
     /// WireGuard's messages to this UDP port.
     ListenPort(u16),
     /// Packets from peer to peer.
     Tunnel,
+    /// What full tunnels send out by this uplink.
+    Exit(String),
+    /// What comes back to them by it.
+    Return(String),
 }
 
 /// Who owns the chain that closes.
@@ -98,8 +103,8 @@ pub fn tag(interface: &str) -> String {
     format!("relay {interface}")
 }
 
-/// What is closed: the listen port to packets that come by `uplink` (`None`: by some interface), and the way from peer
-/// to peer in the families in which the tunnel has `prefixes`.
+/// What is closed: the listen port to packets that come by `uplink` (`None`: by some interface), the way from peer to
+/// peer in the families in which the tunnel has `prefixes`, and the ways of full tunnels out and back.
 #[must_use]
 pub fn openings(
     ruleset: &Ruleset,
@@ -107,40 +112,66 @@ pub fn openings(
     listen_port: u16,
     uplink: Option<&str>,
     prefixes: &[IpNet],
+    exits: &[Exit],
 ) -> Vec<Opening> {
     let mut found: Vec<Opening> = Vec::new();
     for chain in base_chains(ruleset, &[Hook::Input, Hook::Forward]) {
         if super::table::is_ours(chain.table) {
             continue;
         }
-        let (way, from) = match chain.base.hook {
-            Hook::Input => (Way::ListenPort(listen_port), uplink),
-            _ => (Way::Tunnel, Some(interface)),
-        };
-        let closed = [Version::V4, Version::V6].into_iter().any(|version| {
-            let packet = match way {
-                Way::ListenPort(port) => message(version, port, uplink),
-                Way::Tunnel if !prefixes.iter().any(|prefix| Version::of(prefix) == version) => return false,
-                Way::Tunnel => {
-                    Packet { first: true, ..tunnel_packet(version, Hook::Forward, interface, prefixes) }
+        let from = if chain.base.hook == Hook::Input { uplink } else { Some(interface) };
+        for (way, packet) in ways(chain.base.hook, interface, listen_port, uplink, prefixes, exits) {
+            if packet.version.meets(chain.table.family) && closes(&chain, &packet) {
+                let owner = owner(ruleset, &chain, &way, interface);
+                let opening = by(owner, &chain, way, interface, from);
+                if !found.contains(&opening) {
+                    found.push(opening);
                 }
-            };
-            version.meets(chain.table.family) && closes(&chain, &packet)
-        });
-        if closed {
-            let opening = by(owner(ruleset, &chain, way, interface), &chain, way, interface, from);
-            if !found.contains(&opening) {
-                found.push(opening);
             }
         }
     }
     found
 }
 
+/// What shall pass a hook, with a packet of each family that does.
+fn ways<'a>(
+    hook: Hook,
+    interface: &'a str,
+    listen_port: u16,
+    uplink: Option<&'a str>,
+    prefixes: &'a [IpNet],
+    exits: &'a [Exit],
+) -> Vec<(Way, Packet<'a>)> {
+    let versions = [Version::V4, Version::V6].into_iter();
+    if hook == Hook::Input {
+        let message = |version| (Way::ListenPort(listen_port), message(version, listen_port, uplink));
+        return versions.map(message).collect();
+    }
+    let tunnel =
+        |version| Packet { state: Some("new"), ..tunnel_packet(version, Hook::Forward, interface, prefixes) };
+    let has = |version: &Version| prefixes.iter().any(|prefix| Version::of(prefix) == *version);
+    let mut ways: Vec<(Way, Packet<'a>)> =
+        versions.filter(has).map(|version| (Way::Tunnel, tunnel(version))).collect();
+    for Exit { version, uplink, sources } in exits {
+        let (inside, outside) = (Interface::Named(interface), Interface::Named(uplink));
+        let out = Packet { output: outside, from: Some(sources), to: None, ..tunnel(*version) };
+        let back = Packet {
+            input: outside,
+            output: inside,
+            from: None,
+            to: Some(sources),
+            state: Some("established"),
+            ..out
+        };
+        ways.extend([(Way::Exit(uplink.clone()), out), (Way::Return(uplink.clone()), back)]);
+    }
+    ways
+}
+
 /// The opening of the tunnel in one chain, whether it closes or not.
 #[must_use]
 pub fn of_tunnel(ruleset: &Ruleset, chain: &BaseChain<'_>, interface: &str) -> Opening {
-    let owner = owner(ruleset, chain, Way::Tunnel, interface);
+    let owner = owner(ruleset, chain, &Way::Tunnel, interface);
     by(owner, chain, Way::Tunnel, interface, Some(interface))
 }
 
@@ -158,11 +189,12 @@ fn message(version: Version, port: u16, uplink: Option<&str>) -> Packet<'_> {
         version,
         input: uplink.map_or(Interface::Unknown, Interface::Named),
         output: Interface::None,
-        within: None,
+        from: None,
+        to: None,
         to_host: true,
         protocol: Some(17),
         destination_port: Some(port),
-        first: true,
+        state: Some("new"),
     }
 }
 
@@ -174,18 +206,22 @@ fn closes(chain: &BaseChain<'_>, packet: &Packet<'_>) -> bool {
 fn by(owner: Owner, chain: &BaseChain<'_>, way: Way, interface: &str, from: Option<&str>) -> Opening {
     let mut by_hand = false;
     let argv = match &owner {
-        Owner::Ufw => ufw(way, interface),
+        Owner::Ufw => ufw(&way, interface),
         Owner::Firewalld => {
             let zone = firewalld_zone(chain, from);
-            by_hand = way == Way::Tunnel && zone.explicit;
-            firewalld(way, interface, &zone)
+            by_hand = !matches!(way, Way::ListenPort(_)) && zone.explicit;
+            firewalld(&way, interface, &zone)
         }
-        Owner::DockerUser { legacy, v6 } => iptables(*legacy, *v6, "filter", "DOCKER-USER", way, interface),
-        Owner::Iptables { legacy, v6, table, chain } => iptables(*legacy, *v6, table, chain, way, interface),
+        Owner::DockerUser { legacy, v6 } => iptables(*legacy, *v6, "filter", "DOCKER-USER", &way, interface),
+        Owner::Iptables { legacy, v6, table, chain } => iptables(*legacy, *v6, table, chain, &way, interface),
         Owner::Nft { family, table, chain } => {
-            let rule = match way {
+            let rule = match &way {
                 Way::ListenPort(port) => format!("udp dport {port}"),
                 Way::Tunnel => format!("iifname \"{interface}\" oifname \"{interface}\""),
+                Way::Exit(uplink) => format!("iifname \"{interface}\" oifname \"{uplink}\""),
+                Way::Return(uplink) => {
+                    format!("iifname \"{uplink}\" oifname \"{interface}\" ct state established,related")
+                }
             };
             let place = format!("{} {table} {chain}", family.name());
             vec!["nft".into(), format!("insert rule {place} {rule} accept comment \"{}\"", tag(interface))]
@@ -196,17 +232,20 @@ fn by(owner: Owner, chain: &BaseChain<'_>, way: Way, interface: &str, from: Opti
 
 /// Through whom to open the chain: ufw, firewalld and Docker have places for it, and where an opening of ours stands in
 /// such a place already and something before it still closes, it is the base chain's own top.
-fn owner(ruleset: &Ruleset, chain: &BaseChain<'_>, way: Way, interface: &str) -> Owner {
+fn owner(ruleset: &Ruleset, chain: &BaseChain<'_>, way: &Way, interface: &str) -> Owner {
     let has = |name: &str| chain.table.chains.contains_key(name);
     let Some(top) = at_top(chain) else { return Owner::Firewalld };
     let Owner::Iptables { legacy, v6, .. } = top else { return top };
     let ours = ours(ruleset, interface);
     let stands = |program: &str, place: &str| {
-        ours.iter().any(|ours| ours.way == way && ours.remove[0] == program && ours.text.contains(place))
+        ours.iter().any(|ours| ours.way == *way && ours.remove[0] == program && ours.text.contains(place))
     };
     if (has("ufw-user-input") || has("ufw6-user-input")) && !stands("ufw", "") {
         Owner::Ufw
-    } else if way == Way::Tunnel && has("DOCKER-USER") && !stands(program(legacy, v6), "DOCKER-USER") {
+    } else if !matches!(way, Way::ListenPort(_))
+        && has("DOCKER-USER")
+        && !stands(program(legacy, v6), "DOCKER-USER")
+    {
         Owner::DockerUser { legacy, v6 }
     } else {
         top
@@ -246,7 +285,11 @@ pub fn ours(ruleset: &Ruleset, interface: &str) -> Vec<Ours> {
         remove.extend(rule.arguments.iter().cloned());
         remove.insert(1 + at, "delete".to_owned());
         let port = rule.arguments.iter().find_map(|word| word.strip_suffix("/udp")?.parse().ok());
-        let way = port.map_or(Way::Tunnel, Way::ListenPort);
+        let after = |direction: &str| {
+            let at = rule.arguments.windows(3).find(|words| words[0] == direction && words[1] == "on")?;
+            Some(at[2].as_str())
+        };
+        let way = way_between(interface, port, after("in"), after("out"));
         found.push(Ours { way, text: format!("ufw {}", rule.arguments.join(" ")), remove });
     }
     for table in ruleset.tables.iter().filter(|table| !super::table::is_ours(table)) {
@@ -268,25 +311,57 @@ pub fn ours(ruleset: &Ruleset, interface: &str) -> Vec<Ours> {
                     [words(&[program, "-w", "-t", &table.name, "-D"]), specification].concat()
                 }
             };
-            found.push(Ours { way: way_of(rule), text: rule.text.clone(), remove });
+            found.push(Ours { way: way_of(rule, interface), text: rule.text.clone(), remove });
         }
     }
     found
 }
 
-/// Those of ours that open another port than the one that is listened on.
+/// Those of ours that open another port than the one that is listened on, or a way out that no full tunnel takes.
 #[must_use]
-pub fn stale(ruleset: &Ruleset, interface: &str, listen_port: u16) -> Vec<Ours> {
-    let other = |ours: &Ours| matches!(ours.way, Way::ListenPort(port) if port != listen_port);
-    ours(ruleset, interface).into_iter().filter(other).collect()
+pub fn stale(ruleset: &Ruleset, interface: &str, listen_port: u16, exits: &[Exit]) -> Vec<Ours> {
+    let is_stale = |ours: &Ours| match &ours.way {
+        Way::ListenPort(port) => *port != listen_port,
+        Way::Tunnel => false,
+        Way::Exit(uplink) | Way::Return(uplink) => exits.iter().all(|exit| exit.uplink != *uplink),
+    };
+    ours(ruleset, interface).into_iter().filter(is_stale).collect()
 }
 
-fn way_of(rule: &Rule) -> Way {
-    let port = rule.variants.iter().flatten().find_map(|part| match part {
-        Part::Match(Match { test: Test::DestinationPort(ranges), .. }) => ranges.first().map(|range| range.0),
+fn way_of(rule: &Rule, interface: &str) -> Way {
+    let tests = || {
+        rule.variants.iter().flatten().filter_map(|part| match part {
+            Part::Match(Match { test, .. }) => Some(test),
+            Part::Do(_) => None,
+        })
+    };
+    let port = tests().find_map(|test| match test {
+        Test::DestinationPort(ranges) => ranges.first().map(|range| range.0),
         _ => None,
     });
-    port.map_or(Way::Tunnel, Way::ListenPort)
+    let input = tests().find_map(|test| match test {
+        Test::InputInterface(names) => names.first().map(String::as_str),
+        _ => None,
+    });
+    let output = tests().find_map(|test| match test {
+        Test::OutputInterface(names) => names.first().map(String::as_str),
+        _ => None,
+    });
+    way_between(interface, port, input, output)
+}
+
+/// What a rule of ours opens, by the port or the interfaces that it names.
+fn way_between(interface: &str, port: Option<u16>, input: Option<&str>, output: Option<&str>) -> Way {
+    match (port, input, output) {
+        (Some(port), ..) => Way::ListenPort(port),
+        (_, Some(input), Some(output)) if input == interface && output != interface => {
+            Way::Exit(output.to_owned())
+        }
+        (_, Some(input), Some(output)) if input != interface && output == interface => {
+            Way::Return(input.to_owned())
+        }
+        _ => Way::Tunnel,
+    }
 }
 
 #[cfg(test)]
@@ -308,7 +383,10 @@ mod tests {
             ..Ruleset::default()
         };
         let prefixes = ["10.9.0.0/24".parse().expect("a prefix")];
-        openings(&ruleset, "wg0", 51820, None, &prefixes).into_iter().map(|opening| opening.command).collect()
+        openings(&ruleset, "wg0", 51820, None, &prefixes, &[])
+            .into_iter()
+            .map(|opening| opening.command)
+            .collect()
     }
 
     /// Where something closes before the place that its owner keeps for others, another rule in that place would help
@@ -336,7 +414,7 @@ mod tests {
         let tables = parse(text, Family::Ip6, Source::IptablesLegacy);
         let ruleset = Ruleset { tables, ..Ruleset::default() };
         let found: Vec<(Way, String)> =
-            ours(&ruleset, "wg0").iter().map(|ours| (ours.way, shell(&ours.remove))).collect();
+            ours(&ruleset, "wg0").iter().map(|ours| (ours.way.clone(), shell(&ours.remove))).collect();
         let start = "ip6tables-legacy -w -t filter -D";
         let end = "-m comment --comment 'relay wg0' -j ACCEPT";
         let expected = [
@@ -344,8 +422,32 @@ mod tests {
             (Way::ListenPort(4500), format!("{start} INPUT -p udp -m udp --dport 4500 {end}")),
         ];
         assert_eq!(found, expected);
-        assert_eq!(stale(&ruleset, "wg0", 4500), []);
-        assert_eq!(stale(&ruleset, "wg0", 51820).len(), 1);
+        assert_eq!(stale(&ruleset, "wg0", 4500, &[]), []);
+        assert_eq!(stale(&ruleset, "wg0", 51820, &[]).len(), 1);
+    }
+
+    #[test]
+    fn an_exit_that_nobody_takes_is_closed() {
+        let text = "*filter\n-A FORWARD -i wg0 -o eth0 -m comment --comment \"relay wg0\" -j ACCEPT\n\
+                    -A FORWARD -i eth0 -o wg0 -m conntrack --ctstate RELATED,ESTABLISHED -m comment --comment \
+                    \"relay wg0\" -j ACCEPT\nCOMMIT\n";
+        let arguments = "route allow in on wg0 out on eth0".split(' ').map(str::to_owned).collect();
+        let ruleset = Ruleset {
+            tables: parse(text, Family::Ip, Source::Iptables),
+            ufw: vec![UfwRule { arguments, comment: tag("wg0") }],
+            ..Ruleset::default()
+        };
+        let ways: Vec<Way> = ours(&ruleset, "wg0").into_iter().map(|ours| ours.way).collect();
+        let (out, back) = (Way::Exit("eth0".into()), Way::Return("eth0".into()));
+        assert_eq!(ways, [out.clone(), out, back]);
+        let exit = |uplink: &str| Exit {
+            version: Version::V4,
+            uplink: uplink.into(),
+            sources: vec!["10.9.0.3/32".parse().expect("a prefix")],
+        };
+        assert_eq!(stale(&ruleset, "wg0", 51820, &[exit("eth0")]), []);
+        assert_eq!(stale(&ruleset, "wg0", 51820, &[exit("eth1")]).len(), 3);
+        assert_eq!(stale(&ruleset, "wg0", 51820, &[]).len(), 3);
     }
 
     /// A rate limit or a block list is the admin's intention, and no reason to accept before it.

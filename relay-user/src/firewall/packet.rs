@@ -92,16 +92,18 @@ pub struct Packet<'a> {
     pub input: Interface<'a>,
     /// Where it leaves by.
     pub output: Interface<'a>,
-    /// Its source and destination lie within these; `None` says nothing.
-    pub within: Option<&'a [IpNet]>,
+    /// Its source lies within these; `None` says nothing.
+    pub from: Option<&'a [IpNet]>,
+    /// Its destination lies within these; `None` says nothing.
+    pub to: Option<&'a [IpNet]>,
     /// Whether it is for the host itself; else it is for another host and for one host only.
     pub to_host: bool,
     /// Its transport protocol.
     pub protocol: Option<u8>,
     /// Its destination port.
     pub destination_port: Option<u16>,
-    /// Whether it is the first of its flow; `false` says nothing.
-    pub first: bool,
+    /// What conntrack calls its flow; `None` says nothing.
+    pub state: Option<&'static str>,
 }
 
 impl Packet<'_> {
@@ -111,7 +113,8 @@ impl Packet<'_> {
         let truth = match &condition.test {
             Test::InputInterface(names) => interface(self.input, names),
             Test::OutputInterface(names) => interface(self.output, names),
-            Test::Source(prefixes) | Test::Destination(prefixes) => self.within(prefixes),
+            Test::Source(prefixes) => self.within(self.from, prefixes),
+            Test::Destination(prefixes) => self.within(self.to, prefixes),
             Test::Version(versions) => Truth::of(versions.contains(&self.version.number())),
             Test::Protocol(numbers) => match self.protocol {
                 Some(number) => Truth::of(numbers.contains(&number)),
@@ -121,7 +124,10 @@ impl Packet<'_> {
                 Some(port) => Truth::of(ranges.iter().any(|&(from, to)| (from..=to).contains(&port))),
                 None => Truth::Maybe,
             },
-            Test::State(states) if self.first => Truth::of(states.iter().any(|state| state == "new")),
+            Test::State(states) => match self.state {
+                Some(own) => Truth::of(states.iter().any(|state| state == own)),
+                None => Truth::Maybe,
+            },
             Test::DestinationType(kinds) => self.destination_type(kinds),
             // The fast path hands such packets to the stack (`Verdict::Options`), so a rule about them does not concern
             // what it forwards; nor is a WireGuard message one.
@@ -129,18 +135,18 @@ impl Packet<'_> {
             // WireGuard clears the mark of what it decrypts (wg_packet_consume_data_done), TUN devices set none, and
             // whatever sets it later is reported by itself.
             Test::Mark(value) if !self.to_host => Truth::of(*value == 0),
-            Test::State(_) | Test::Mark(_) | Test::Unknown => Truth::Maybe,
+            Test::Mark(_) | Test::Unknown => Truth::Maybe,
         };
         if condition.negated { !truth } else { truth }
     }
 
-    fn within(&self, prefixes: &[IpNet]) -> Truth {
+    fn within(&self, known: Option<&[IpNet]>, prefixes: &[IpNet]) -> Truth {
         let version = self.version;
         let mut same = prefixes.iter().filter(|prefix| Version::of(prefix) == version).peekable();
         if same.peek().is_none() {
             return Truth::Never;
         }
-        let Some(known) = self.within else {
+        let Some(known) = known else {
             return if same.any(|prefix| prefix.prefix_len() == 0) { Truth::Always } else { Truth::Maybe };
         };
         let same: Vec<&IpNet> = same.collect();
@@ -209,11 +215,12 @@ mod tests {
             version: Version::V4,
             input: Interface::Named("wg0"),
             output: Interface::Named("wg0"),
-            within: Some(within),
+            from: Some(within),
+            to: Some(within),
             to_host: false,
             protocol: None,
             destination_port: None,
-            first: false,
+            state: None,
         }
     }
 

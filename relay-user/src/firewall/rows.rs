@@ -4,7 +4,9 @@ use ipnet::IpNet;
 
 use super::{
     analysis::{HostFacts, TunnelForwarding, tunnel_forwarding},
+    exit::Exit,
     opening::openings,
+    packet::Version,
     printed::Printed,
     ruleset::{Family, Ruleset, Source},
 };
@@ -163,11 +165,64 @@ fn fast_path() {
 fn what_is_closed_and_how_to_open_it() {
     let priority = super::opening::firewalld_priority("wg0").to_string();
     for row in rows() {
-        let found = openings(&ruleset(row.dump), "wg0", 51820, Some("eth0"), &prefixes(row.prefixes));
+        let found = openings(&ruleset(row.dump), "wg0", 51820, Some("eth0"), &prefixes(row.prefixes), &[]);
         let commands: Vec<String> = found.into_iter().map(|opening| opening.command).collect();
         let expected: Vec<String> =
             row.open.iter().map(|text| text.replace("-PRIORITY", &priority)).collect();
         assert_eq!(commands, expected, "{} ({})", row.name, row.why);
+    }
+}
+
+/// What full tunnels need besides: the way out, and the way back where nothing lets established flows through.
+#[test]
+fn what_closes_an_exit() {
+    let exits: Vec<Exit> = [(Version::V4, "10.9.0.3/32"), (Version::V6, "fd52:1a9::3/128")]
+        .map(|(version, source)| Exit { version, uplink: "eth0".into(), sources: prefixes(&[source]) })
+        .to_vec();
+    let docker = |rule: &str, place: &str| {
+        format!("iptables-{place} 1 {rule} -m comment --comment 'relay wg0' -j ACCEPT")
+    };
+    let nft =
+        |place: &str, rule: &str| format!("nft 'insert rule {place} {rule} accept comment \"relay wg0\"'");
+    let (out, back) = (r#"iifname "wg0" oifname "eth0""#, r#"iifname "eth0" oifname "wg0""#);
+    let (out4, back4) = ("-i wg0 -o eth0", "-i eth0 -o wg0 -m conntrack --ctstate RELATED,ESTABLISHED");
+    let states = "ct state established,related";
+    let expected: [(&str, Vec<String>); 9] = [
+        ("debian-nftables", vec![]),
+        ("wg-quick", vec![]),
+        ("wg-easy-15-drop-policy", vec![]),
+        ("wg-quick-stateful", vec![]),
+        ("ufw", vec!["ufw route allow in on wg0 out on eth0 comment 'relay wg0'".into()]),
+        (
+            "docker-28",
+            vec![
+                docker(out4, "nft -w -t filter -I DOCKER-USER"),
+                docker(back4, "nft -w -t filter -I DOCKER-USER"),
+            ],
+        ),
+        (
+            "legacy-drop",
+            vec![
+                docker(out4, "legacy -w -t filter -I FORWARD"),
+                docker(back4, "legacy -w -t filter -I FORWARD"),
+            ],
+        ),
+        (
+            "nft-drop",
+            vec![nft("inet filter forward", out), nft("inet filter forward", &format!("{back} {states}"))],
+        ),
+        // Its default zone forwards between the interfaces in it, and wg0 counts as one of them.
+        ("firewalld", vec![]),
+    ];
+    for (name, expected) in expected {
+        let row = rows().into_iter().find(|row| row.name == name).expect("a row");
+        let found = |exits: &[Exit]| {
+            openings(&ruleset(row.dump), "wg0", 51820, Some("eth0"), &prefixes(row.prefixes), exits)
+        };
+        let without = found(&[]);
+        let more: Vec<String> =
+            found(&exits).into_iter().filter(|o| !without.contains(o)).map(|o| o.command).collect();
+        assert_eq!(more, expected, "{name}");
     }
 }
 

@@ -1,18 +1,23 @@
 //! Our own table `inet relay`: what it shall hold, and what of it is there.
 //!
-//! Each interface has two chains of its own in it, so that two relays on one host do not undo each other's work:
+//! Each interface has chains of its own in it, so that two relays on one host do not undo each other's work:
 //!
 //! - `mss-IF` clamps the MSS of SYNs into the tunnel to its MTU;
 //! - `guard-IF` drops what enters by any other interface toward the tunnel, unless its flow is established or it is in
 //!   `allow_from`. Forwarding is switched on for the tunnel's sake and must not expose the homes behind it to the
-//!   hub's neighbours and containers.
+//!   hub's neighbours and containers;
+//! - `exit-IF`, where there are full tunnels, masquerades what they send to the internet.
 //!
 //! Each rule carries a hash of its text as comment, by which it is recognised: nft prints rules in words of its own
 //! that change from version to version.
 
 use std::collections::BTreeSet;
 
-use super::ruleset::{Family, Hook, Ruleset, Source};
+use super::{
+    exit::Exit,
+    packet::Version,
+    ruleset::{Family, Hook, Ruleset, Source},
+};
 use crate::desired::{AllowFrom, InterfaceName};
 
 /// The table's name.
@@ -21,11 +26,13 @@ pub const NAME: &str = "relay";
 /// What concerns one interface in the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Table {
+    /// The interface.
+    pub interface: String,
     /// Its chains.
     pub chains: Vec<Chain>,
 }
 
-/// A chain of it, on the hook `forward`.
+/// A chain of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chain {
     /// Its name.
@@ -58,13 +65,15 @@ impl PartialEq for Rule {
 
 impl Eq for Rule {}
 
-/// The kernel's `NF_IP_PRI_MANGLE` and `NF_IP_PRI_FILTER` (include/uapi/linux/netfilter_ipv4.h).
+/// The kernel's `NF_IP_PRI_MANGLE`, `NF_IP_PRI_FILTER` and `NF_IP_PRI_NAT_SRC`
+/// (include/uapi/linux/netfilter_ipv4.h).
 const MANGLE: i32 = -150;
 const FILTER: i32 = 0;
+const SOURCE_NAT: i32 = 100;
 
 /// What shall stand for an interface.
 #[must_use]
-pub fn desired(interface: &str, allow_from: &BTreeSet<AllowFrom>) -> Table {
+pub fn desired(interface: &str, allow_from: &BTreeSet<AllowFrom>, exits: &[Exit]) -> Table {
     let toward = format!("oifname \"{interface}\"");
     let mut guard = vec![
         // First, so that the tunnel's own traffic costs no lookup of its flow.
@@ -78,19 +87,31 @@ pub fn desired(interface: &str, allow_from: &BTreeSet<AllowFrom>) -> Table {
     }));
     guard.push(format!("{toward} drop"));
     let clamp = format!("{toward} tcp flags syn tcp option maxseg size set rt mtu");
-    let [mss_name, guard_name] = chain_names(interface);
-    Table { chains: vec![chain(mss_name, MANGLE, vec![clamp]), chain(guard_name, FILTER, guard)] }
+    let [mss_name, guard_name, exit_name] = chain_names(interface);
+    let mut chains = vec![
+        chain(mss_name, Hook::Forward, MANGLE, vec![clamp]),
+        chain(guard_name, Hook::Forward, FILTER, guard),
+    ];
+    if !exits.is_empty() {
+        let rules = exits.iter().map(|exit| masquerade(interface, exit)).collect();
+        chains.push(chain(exit_name, Hook::Postrouting, SOURCE_NAT, rules));
+    }
+    Table { interface: interface.to_owned(), chains }
 }
 
-fn chain(name: String, priority: i32, texts: Vec<String>) -> Chain {
+fn masquerade(interface: &str, exit: &Exit) -> String {
+    let family = match exit.version {
+        Version::V4 => "ip",
+        Version::V6 => "ip6",
+    };
+    let sources: Vec<String> = exit.sources.iter().map(ToString::to_string).collect();
+    let (uplink, sources) = (&exit.uplink, sources.join(", "));
+    format!("iifname \"{interface}\" oifname \"{uplink}\" {family} saddr {{ {sources} }} masquerade")
+}
+
+fn chain(name: String, hook: Hook, priority: i32, texts: Vec<String>) -> Chain {
     let rule = |text: String| Rule { comment: format!("{:016x}", hash(&text)), text };
-    Chain {
-        name,
-        hook: Some(Hook::Forward),
-        priority,
-        drops: false,
-        rules: texts.into_iter().map(rule).collect(),
-    }
+    Chain { name, hook: Some(hook), priority, drops: false, rules: texts.into_iter().map(rule).collect() }
 }
 
 /// What stands for an interface; `None` when none of its chains does. A chain that is missing is missing from the list.
@@ -116,7 +137,7 @@ pub fn observed(ruleset: &Ruleset, interface: &str) -> Option<Table> {
             })
         })
         .collect();
-    (!chains.is_empty()).then_some(Table { chains })
+    (!chains.is_empty()).then(|| Table { interface: interface.to_owned(), chains })
 }
 
 /// Whether a table is ours, whichever interface it is for.
@@ -147,12 +168,14 @@ pub fn interfaces(ruleset: &Ruleset) -> Vec<InterfaceName> {
 /// transaction: no packet meets half of it.
 #[must_use]
 pub fn script(table: &Table) -> String {
-    let names: Vec<&str> = table.chains.iter().map(|chain| chain.name.as_str()).collect();
-    let mut script = removal(&names);
-    for Chain { name, priority, rules, .. } in &table.chains {
-        script.push_str(&format!(
-            "add chain inet {NAME} {name} {{ type filter hook forward priority {priority}; }}\n"
-        ));
+    let names = chain_names(&table.interface);
+    let mut script = removal(&names.each_ref().map(String::as_str));
+    for Chain { name, hook, priority, rules, .. } in &table.chains {
+        let kind = match hook {
+            Some(Hook::Postrouting) => "nat hook postrouting",
+            _ => "filter hook forward",
+        };
+        script.push_str(&format!("add chain inet {NAME} {name} {{ type {kind} priority {priority}; }}\n"));
         for Rule { text, comment } in rules {
             script.push_str(&format!("add rule inet {NAME} {name} {text} comment \"{comment}\"\n"));
         }
@@ -182,9 +205,9 @@ fn removal(chains: &[&str]) -> String {
 
 /// The names of an interface's chains. nft's identifiers know letters, digits, `_`, `.`, `-` and `/`; an interface's
 /// name may also hold `=` and `+`, which no name of a chain could be told from otherwise than by `/`.
-fn chain_names(interface: &str) -> [String; 2] {
+fn chain_names(interface: &str) -> [String; 3] {
     let name = interface.replace('=', "/e").replace('+', "/p");
-    [format!("mss-{name}"), format!("guard-{name}")]
+    [format!("mss-{name}"), format!("guard-{name}"), format!("exit-{name}")]
 }
 
 /// FNV-1a, 64 bits (draft-eastlake-fnv): the same in every build, as the comments of a running host must be.
@@ -199,17 +222,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_script_replaces_both_chains() {
+    fn the_script_replaces_every_chain() {
         let allow_from =
             ["10.0.0.0/8", "fd00::/8"].map(|text| AllowFrom::Prefix(text.parse().expect("a prefix")));
         let mut allow_from = BTreeSet::from(allow_from);
         allow_from.insert(AllowFrom::Interface("docker0".parse().expect("a name")));
-        insta::assert_snapshot!(script(&desired("wg0", &allow_from)), @r#"
+        let exit = |version, sources: &[&str]| Exit {
+            version,
+            uplink: "eth0".to_owned(),
+            sources: sources.iter().map(|text| text.parse().expect("a prefix")).collect(),
+        };
+        let exits =
+            [exit(Version::V4, &["10.9.0.3/32", "10.9.0.4/32"]), exit(Version::V6, &["fd52:1a9::3/128"])];
+        insta::assert_snapshot!(script(&desired("wg0", &allow_from, &exits)), @r#"
         add table inet relay
         add chain inet relay mss-wg0
         delete chain inet relay mss-wg0
         add chain inet relay guard-wg0
         delete chain inet relay guard-wg0
+        add chain inet relay exit-wg0
+        delete chain inet relay exit-wg0
         add chain inet relay mss-wg0 { type filter hook forward priority -150; }
         add rule inet relay mss-wg0 oifname "wg0" tcp flags syn tcp option maxseg size set rt mtu comment "cc5d68c3551880f0"
         add chain inet relay guard-wg0 { type filter hook forward priority 0; }
@@ -219,6 +251,9 @@ mod tests {
         add rule inet relay guard-wg0 oifname "wg0" ip saddr 10.0.0.0/8 accept comment "342e9e4d3564b0c3"
         add rule inet relay guard-wg0 oifname "wg0" ip6 saddr fd00::/8 accept comment "556d389922aa72ec"
         add rule inet relay guard-wg0 oifname "wg0" drop comment "e3a45494060f3d91"
+        add chain inet relay exit-wg0 { type nat hook postrouting priority 100; }
+        add rule inet relay exit-wg0 iifname "wg0" oifname "eth0" ip saddr { 10.9.0.3/32, 10.9.0.4/32 } masquerade comment "8bfdb4f2e07bc11c"
+        add rule inet relay exit-wg0 iifname "wg0" oifname "eth0" ip6 saddr { fd52:1a9::3/128 } masquerade comment "1d944645593be2e4"
         "#);
         insta::assert_snapshot!(removal_script("wg+=_.-", true), @r"
         add table inet relay
@@ -226,6 +261,8 @@ mod tests {
         delete chain inet relay mss-wg/p/e_.-
         add chain inet relay guard-wg/p/e_.-
         delete chain inet relay guard-wg/p/e_.-
+        add chain inet relay exit-wg/p/e_.-
+        delete chain inet relay exit-wg/p/e_.-
         delete table inet relay
         ");
     }

@@ -197,11 +197,12 @@ mod tests {
             version: Version::V4,
             input: Interface::Named("wg0"),
             output: Interface::Named("wg0"),
-            within: None,
+            from: None,
+            to: None,
             to_host: false,
             protocol: None,
             destination_port: None,
-            first: false,
+            state: None,
         };
         let chains = base_chains(&ruleset, &[Hook::Forward]);
         let word =

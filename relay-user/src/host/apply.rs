@@ -9,7 +9,6 @@ use crate::{
     desired::{Backend, Desired},
     error::chain,
     fast_path,
-    firewall::table,
     kernel::{
         datapath::{self, Datapath, EMBEDDED, Hook, Interface},
         firewall as nft,
@@ -130,7 +129,7 @@ impl Host {
             Change::AddAddress(address) => self.netlink.add_address(self.index().await?, *address).await?,
             Change::SetUp => self.netlink.set_up(self.index().await?).await?,
             Change::ReplaceTable => {
-                let table = table::desired(self.interface.as_str(), &desired.firewall.allow_from);
+                let table = plan::wanted_table(desired, observed);
                 self.firewall_may_have_changed();
                 nft::replace_table(&table).await?;
             }

@@ -10,7 +10,7 @@ mod route;
 mod rule;
 
 pub use error::NetlinkError;
-pub use route::Uplink;
+pub use route::{Uplink, default_interface};
 
 /// A connection to rtnetlink, in the network namespace of the thread that opened it. Clones share it.
 #[derive(Clone, Debug)]

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::*;
 use crate::{
     desired::{BackendChoice, Firewall, InterfaceName},
-    firewall::analysis::TunnelForwarding,
+    firewall::{analysis::TunnelForwarding, packet::Version},
     kernel::datapath::Hook,
     key::PrivateKey,
     observed::{Device, Link, LinkKind, MARK},
@@ -82,7 +82,7 @@ fn settled(desired: &Desired) -> Observed {
         addresses: desired.addresses.clone(),
         routes: vec![route("192.168.40.0/24", ROUTE_PROTOCOL)],
         sysctls: [(Sysctl::Ipv4Forward, "1".into()), (Sysctl::Ipv6Forward, "1".into())].into(),
-        table: Some(table::desired("wg0", &desired.firewall.allow_from)),
+        table: Some(table::desired("wg0", &desired.firewall.allow_from, &[])),
         forwarding: Some(TunnelForwarding::Free),
         attached: Some(Hook::Tcx),
         fast_path_pinned: true,
@@ -319,4 +319,31 @@ fn a_userspace_hub_sends_no_redirects_either() {
     let todo = |backend| words(&plan(&desired, backend, &observed, &FastPath::on("test")));
     assert_eq!(todo(Backend::Kernel), [""; 0]);
     assert_eq!(todo(Backend::Userspace), ["set net.ipv4.conf.all.send_redirects = 0"]);
+}
+
+#[test]
+fn a_full_tunnel_gets_its_exit_and_loses_it_with_its_time() {
+    let mut desired = desired();
+    let mut observed = settled(&desired);
+    observed.uplinks.insert(Version::V4, "eth0".into());
+    let phone = desired.peers.get_mut(&key(2)).unwrap();
+    phone.full_tunnel = true;
+    phone.expires = Some("2026-12-24T18:00:00Z".parse().unwrap());
+    let to_do = |desired: &Desired, observed: &Observed| {
+        plan(desired, Backend::Kernel, observed, &FastPath::on("free"))
+    };
+    assert_eq!(to_do(&desired, &observed), [Change::ReplaceTable]);
+    observed.table = Some(wanted_table(&desired, &observed));
+    assert_eq!(to_do(&desired, &observed), []);
+
+    let [before, due] = ["2026-12-24T17:59:59.999Z", "2026-12-24T18:00:00Z"].map(|at| at.parse().unwrap());
+    assert_eq!(to_do(&desired.in_force(before), &observed), []);
+    assert!(desired.expired(before).is_empty());
+    let late = to_do(&desired.in_force(due), &observed);
+    assert!(late.contains(&Change::RemovePeers([key(2)].into())), "{late:?}");
+    assert!(late.contains(&Change::ReplaceTable), "{late:?}");
+    assert_eq!(desired.expired(due), [&"phone".parse().unwrap()]);
+    // Without a way to the internet there is none to open.
+    observed.uplinks.clear();
+    assert_eq!(to_do(&desired, &observed), [Change::ReplaceTable]);
 }

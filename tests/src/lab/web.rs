@@ -20,8 +20,11 @@ use crate::netns::Netns;
 /// How long one transfer may take; 64 MiB take 3 s on two idle cores.
 const DEADLINE: Duration = Duration::from_secs(180);
 
+/// Where the server tells visitors their own address.
+pub const WHO: &str = "/who";
+
 /// Serves its pages by path on port 80 of every address of a machine; a POST is answered with the SHA-256 of what
-/// it brought. Ends when dropped.
+/// it brought, [`WHO`] with the visitor's address. Ends when dropped.
 pub struct Server {
     listener: Arc<TcpListener>,
 }
@@ -76,6 +79,9 @@ fn answer(stream: TcpStream, pages: &HashMap<&str, Vec<u8>>) -> Result<()> {
             reader.read_exact(&mut body)?;
             ("200 OK", sha256(&body).into_bytes())
         }
+        (Some("GET"), Some(WHO)) => {
+            ("200 OK", stream.peer_addr()?.ip().to_canonical().to_string().into_bytes())
+        }
         (Some("GET"), Some(path)) if pages.contains_key(path) => ("200 OK", pages[path].clone()),
         _ => ("404 Not Found", b"no such page\n".to_vec()),
     };
@@ -116,6 +122,15 @@ pub fn post(machine: &Netns, url: &str, body: &[u8]) -> Result<String> {
     child.stdin.take().context("curl has no stdin")?.write_all(body).context("giving curl the body")?;
     let output = child.wait_with_output()?;
     ensure!(output.status.success(), "{url}: {}", String::from_utf8_lossy(&output.stderr).trim_end());
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+/// Asks a server which address it sees, with curl; gives up after `patience`.
+pub fn who(machine: &Netns, server: &str, patience: Duration) -> Result<String> {
+    let host = if server.contains(':') { format!("[{server}]") } else { server.to_owned() };
+    let seconds = patience.as_secs().to_string();
+    let output = curl(machine, &format!("http://{host}{WHO}"), &["--max-time", &seconds]).output()?;
+    ensure!(output.status.success(), "{host}: {}", String::from_utf8_lossy(&output.stderr).trim_end());
     Ok(String::from_utf8(output.stdout)?)
 }
 

@@ -5,10 +5,10 @@
 //!   192.168.7.20      │                        │   100.64.0.0/10    192.168.40.0/24, fd00:40::/64
 //!          192.0.2.2  └──────── internet ──────┘ 203.0.113.2
 //!                                  │
-//!                                 vps 198.51.100.2
+//!                                 vps 198.51.100.2, 2001:db8:51::2
 //! ```
 //!
-//! Public addresses are those of RFC 5737. The NAS has no default route, as one whose router knows nothing of the
+//! Public addresses are those of RFC 5737 and RFC 3849; only the VPS has IPv6 at its uplink. The NAS has no default route, as one whose router knows nothing of the
 //! tunnel: only what the home server masquerades gets an answer.
 
 use std::time::Duration;
@@ -19,6 +19,14 @@ use crate::netns::Netns;
 
 /// The VPS's public address.
 pub const VPS: &str = "198.51.100.2";
+/// The same by IPv6.
+pub const VPS6: &str = "2001:db8:51::2";
+/// A server in the internet.
+pub const SERVER: &str = "203.0.113.1";
+/// The same by IPv6.
+pub const SERVER6: &str = "2001:db8:51::1";
+/// What the internet sees of the phone.
+pub const PHONE_PUBLIC: &str = "192.0.2.2";
 /// What the internet sees of the home.
 pub const HOME_PUBLIC: &str = "203.0.113.2";
 /// The NAS on the home LAN.
@@ -79,12 +87,15 @@ impl World {
         self.internet.run_all(
             "sysctl -qw net.ipv4.ip_forward=1
              ip addr add 198.51.100.1/24 dev vps
+             ip addr add 2001:db8:51::1/64 dev vps nodad
              ip addr add 203.0.113.1/24 dev isp
              ip addr add 192.0.2.1/24 dev router",
         )?;
         self.vps.run_all(
             "ip addr add 198.51.100.2/24 dev eth0
-             ip route add default via 198.51.100.1",
+             ip addr add 2001:db8:51::2/64 dev eth0 nodad
+             ip route add default via 198.51.100.1
+             ip -6 route add default via 2001:db8:51::1",
         )?;
         self.isp.run_all(
             "ip addr add 203.0.113.2/24 dev eth0

@@ -261,7 +261,7 @@ fn attach(tunnel: &Tun, enabled: bool) -> Result<Datapath> {
 }
 
 fn load(firewall: Firewall) -> Result<()> {
-    let mut table = table::desired("wg0", &[].into());
+    let mut table = table::desired("wg0", &[].into(), &[]);
     if firewall == Firewall::Clamp {
         table.chains.retain(|chain| chain.name.starts_with("mss"));
     }

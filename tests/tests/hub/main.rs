@@ -4,6 +4,7 @@
 //! command line, and asks the kernel.
 
 mod drift;
+mod expiry;
 mod firewall;
 mod guard;
 mod leaves_nothing;

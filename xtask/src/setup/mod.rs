@@ -8,6 +8,7 @@ mod bpffs;
 mod linker;
 mod packages;
 mod toolchain;
+pub(crate) mod unpacked;
 
 use anyhow::{Context as _, Result};
 

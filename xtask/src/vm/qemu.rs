@@ -3,13 +3,12 @@
 //! Installing it would bring thirty packages along, and take away those of other QEMU tools that came from another
 //! release; unpacked it disturbs nothing and needs no root.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::process::{capture, find_program, say};
+use crate::process::find_program;
 use crate::setup;
 
 /// The emulator's program.
@@ -64,44 +63,7 @@ impl Qemu {
     }
 }
 
-/// Downloads the package with all that it needs and this host lacks, and unpacks it as `root`.
+/// Unpacks the package as `root`.
 fn fetch(cache: &Path, root: &Path) -> Result<()> {
-    setup::package_lists_know(PACKAGE)?;
-    let mut simulate = Command::new("apt-get");
-    simulate.args(["install", "--simulate", "--no-install-recommends", PACKAGE]).env("LC_ALL", "C");
-    let packages = to_install(&capture(&mut simulate)?);
-    ensure!(!packages.is_empty(), "apt would install nothing for {PACKAGE}");
-    say(format_args!("    downloading {PACKAGE} and {} that it needs", packages.len() - 1));
-    let partial = cache.join("partial");
-    if partial.exists() {
-        fs::remove_dir_all(&partial).with_context(|| format!("removing {}", partial.display()))?;
-    }
-    let archives = partial.join("archives");
-    fs::create_dir_all(&archives).with_context(|| format!("making {}", archives.display()))?;
-    capture(Command::new("apt-get").args(["download", "-qq"]).args(&packages).current_dir(&archives))?;
-    let unpacked = partial.join("root");
-    for entry in fs::read_dir(&archives).with_context(|| format!("looking into {}", archives.display()))? {
-        let archive = entry.with_context(|| format!("looking into {}", archives.display()))?.path();
-        capture(Command::new("dpkg-deb").arg("--extract").args([&archive, &unpacked]))?;
-    }
-    fs::rename(&unpacked, root).with_context(|| format!("renaming {}", unpacked.display()))?;
-    fs::remove_dir_all(&partial).with_context(|| format!("removing {}", partial.display()))
-}
-
-/// Names of the packages that `apt-get --simulate` would install.
-fn to_install(text: &str) -> Vec<String> {
-    let lines = text.lines().filter_map(|line| line.strip_prefix("Inst "));
-    lines.filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_apt_would_install() {
-        let text = "Remv qemu-utils [1:10]\nInst libfdt1 (1.6.1 Debian:12 [amd64])\n\
-                    Inst qemu-system-x86 (1:7.2 Debian:12 [amd64])\nConf libfdt1 (1.6.1 Debian:12 [amd64])\n";
-        assert_eq!(to_install(text), ["libfdt1", "qemu-system-x86"]);
-    }
+    setup::unpacked::fetch(PACKAGE, cache, root)
 }

@@ -3,7 +3,9 @@
 use std::{collections::HashMap, fmt::Write as _};
 
 use anyhow::Result;
+use jiff::Timestamp;
 use serde::Serialize;
+use zeroize::Zeroizing;
 
 use super::no_such_peer;
 use crate::{
@@ -17,7 +19,7 @@ use crate::{
 
 /// A peer as the file has it, secrets left out. The names are a promise to scripts.
 #[derive(Serialize)]
-struct PeerView<'a> {
+pub(super) struct PeerView<'a> {
     name: &'a str,
     public_key: &'a PublicKey,
     addresses: Vec<String>,
@@ -28,14 +30,28 @@ struct PeerView<'a> {
     endpoint: Option<String>,
     /// Whether it has a preshared key.
     preshared_key: bool,
+    /// Bytes, null for the hub's.
+    mtu: Option<u32>,
+    dns: Vec<String>,
+    full_tunnel: bool,
     enabled: bool,
-    /// The wg-quick configuration without its secrets, for `show` alone.
+    /// RFC 3339, null for never.
+    expires: Option<String>,
+    /// Whether that moment has come.
+    expired: bool,
+    /// The wg-quick configuration, where it was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
-    configuration: Option<String>,
+    #[serde(serialize_with = "as_text")]
+    pub(super) configuration: Option<Zeroizing<String>>,
+}
+
+fn as_text<S: serde::Serializer>(text: &Option<Zeroizing<String>>, serializer: S) -> Result<S::Ok, S::Error> {
+    text.as_ref().map(|text| text.as_str()).serialize(serializer)
 }
 
 impl<'a> PeerView<'a> {
-    fn new((public_key, peer, enabled): (&'a PublicKey, &'a Peer, bool)) -> Self {
+    /// Of a peer as [`Config::peer`] finds it.
+    pub(super) fn new((public_key, peer, enabled): (&'a PublicKey, &'a Peer, bool)) -> Self {
         Self {
             name: peer.name.as_str(),
             public_key,
@@ -44,8 +60,22 @@ impl<'a> PeerView<'a> {
             keepalive: peer.keepalive,
             endpoint: peer.endpoint.map(|endpoint| endpoint.to_string()),
             preshared_key: peer.preshared_key.is_some(),
+            mtu: peer.mtu,
+            dns: peer.dns.iter().map(ToString::to_string).collect(),
+            full_tunnel: peer.full_tunnel,
             enabled,
+            expires: peer.expires.map(|moment| moment.to_string()),
+            expired: peer.has_expired(Timestamp::now()),
             configuration: None,
+        }
+    }
+
+    /// Whether it takes part, in a word.
+    fn state(&self) -> &'static str {
+        match (self.enabled, self.expired) {
+            (false, _) => "disabled",
+            (true, true) => "expired",
+            (true, false) => "enabled",
         }
     }
 }
@@ -57,9 +87,8 @@ pub(super) fn list(config: &Config, json: bool) -> Result<()> {
         peers.iter().map(move |(key, peer)| (peer.name.as_str(), (key, peer, enabled)))
     };
     let by_name: HashMap<&str, _> = of(true).chain(of(false)).collect();
-    let names = config.written.peers.iter().map(|peer| peer.get_ref().name.get_ref().as_str());
     let peers: Vec<PeerView<'_>> =
-        names.filter_map(|name| by_name.get(name)).map(|&peer| PeerView::new(peer)).collect();
+        config.names().filter_map(|name| by_name.get(name)).map(|&peer| PeerView::new(peer)).collect();
     if json {
         return print_json(&peers);
     }
@@ -67,13 +96,14 @@ pub(super) fn list(config: &Config, json: bool) -> Result<()> {
         eprintln!("no peers yet; `relay peer add NAME` adds one");
         return Ok(());
     }
-    let header = ["NAME", "ADDRESSES", "LANS", "ENABLED", "PUBLIC KEY"].map(str::to_owned).to_vec();
+    let header = ["NAME", "ADDRESSES", "LANS", "STATE", "EXPIRES", "PUBLIC KEY"].map(str::to_owned).to_vec();
     let rows = peers.iter().map(|peer| {
         vec![
             peer.name.to_owned(),
             peer.addresses.join(","),
             if peer.lans.is_empty() { "-".to_owned() } else { peer.lans.join(",") },
-            if peer.enabled { "yes" } else { "no" }.to_owned(),
+            peer.state().to_owned(),
+            peer.expires.clone().unwrap_or_else(|| "never".to_owned()),
             peer.public_key.to_string(),
         ]
     });
@@ -87,7 +117,7 @@ pub(super) fn show(config: &Config, name: &str, endpoint: Option<&str>, json: bo
     let configuration = wg_quick(&config.desired, endpoint, key, peer, None);
     let mut view = PeerView::new(found);
     if json {
-        view.configuration = Some(configuration.as_str().to_owned());
+        view.configuration = Some(configuration);
         return print_json(&view);
     }
     let keepalive = view.keepalive.map_or("off".to_owned(), |seconds| format!("every {seconds} s"));
@@ -98,9 +128,11 @@ pub(super) fn show(config: &Config, name: &str, endpoint: Option<&str>, json: bo
         ("addresses", view.addresses.join(", ")),
         ("LANs", or_none(&view.lans)),
         ("keepalive", keepalive),
-        ("dialled at", view.endpoint.unwrap_or_else(|| "nowhere, it dials the hub".to_owned())),
+        ("dialled at", view.endpoint.clone().unwrap_or_else(|| "nowhere, it dials the hub".to_owned())),
         ("preshared key", if view.preshared_key { "yes" } else { "no" }.to_owned()),
-        ("enabled", if view.enabled { "yes" } else { "no" }.to_owned()),
+        ("full tunnel", if view.full_tunnel { "yes" } else { "no" }.to_owned()),
+        ("state", view.state().to_owned()),
+        ("expires", view.expires.clone().unwrap_or_else(|| "never".to_owned())),
     ] {
         let _ = writeln!(text, "# {what}: {value}");
     }

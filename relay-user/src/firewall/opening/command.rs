@@ -9,10 +9,14 @@ use super::{
     Way, tag,
 };
 
-pub(super) fn ufw(way: Way, interface: &str) -> Vec<String> {
+pub(super) fn ufw(way: &Way, interface: &str) -> Vec<String> {
+    let route = |from, to| words(&["ufw", "route", "allow", "in", "on", from, "out", "on", to]);
     let rule = match way {
         Way::ListenPort(port) => vec!["ufw".to_owned(), "allow".to_owned(), format!("{port}/udp")],
-        Way::Tunnel => words(&["ufw", "route", "allow", "in", "on", interface, "out", "on", interface]),
+        Way::Tunnel => route(interface, interface),
+        Way::Exit(uplink) => route(interface, uplink),
+        // ufw lets established flows through before anything else, and its rules know no states.
+        Way::Return(uplink) => route(uplink, interface),
     };
     [rule, vec!["comment".to_owned(), tag(interface)]].concat()
 }
@@ -22,7 +26,7 @@ pub(super) fn iptables(
     v6: bool,
     table: &str,
     chain: &str,
-    way: Way,
+    way: &Way,
     interface: &str,
 ) -> Vec<String> {
     let port;
@@ -32,6 +36,10 @@ pub(super) fn iptables(
             &["-p", "udp", "-m", "udp", "--dport", &port]
         }
         Way::Tunnel => &["-i", interface, "-o", interface],
+        Way::Exit(uplink) => &["-i", interface, "-o", uplink],
+        Way::Return(uplink) => {
+            &["-i", uplink, "-o", interface, "-m", "conntrack", "--ctstate", "RELATED,ESTABLISHED"]
+        }
     };
     let tag = tag(interface);
     let place = [program(legacy, v6), "-w", "-t", table, "-I", chain, "1"];
@@ -92,13 +100,14 @@ pub(super) fn firewalld_zone(chain: &BaseChain<'_>, from: Option<&str>) -> Zone 
 /// All of it at run time only: what relay opens is not to outlive it in the admin's files. For the tunnel the interface
 /// is put where it already counts as being, into the default zone, since a zone forwards between its own interfaces
 /// only when they are named (`forward`, on by default from firewalld 1.0). Where the admin has put it into a zone that
-/// does not forward, that is their word.
-pub(super) fn firewalld(way: Way, interface: &str, zone: &Zone) -> Vec<String> {
+/// does not forward, that is their word. An uplink in the default zone, where most are, is thereby open to full tunnels;
+/// toward another zone it takes a policy, which is the admin's to write.
+pub(super) fn firewalld(way: &Way, interface: &str, zone: &Zone) -> Vec<String> {
     let in_zone = format!("--zone={}", zone.name);
     let act = match way {
-        Way::ListenPort(port) => format!("--add-rich-rule={}", firewalld_rich_rule(interface, port)),
-        Way::Tunnel if zone.explicit => "--add-forward".to_owned(),
-        Way::Tunnel => format!("--add-interface={interface}"),
+        Way::ListenPort(port) => format!("--add-rich-rule={}", firewalld_rich_rule(interface, *port)),
+        _ if zone.explicit => "--add-forward".to_owned(),
+        _ => format!("--add-interface={interface}"),
     };
     vec!["firewall-cmd".to_owned(), in_zone, act]
 }

@@ -108,7 +108,8 @@ impl Netlink {
     /// The kernel refuses the request.
     pub async fn uplink(&self) -> Result<Option<Uplink>, NetlinkError> {
         let routes = self.routes().await?;
-        let Some(index) = default_interface(&routes) else { return Ok(None) };
+        let default = [false, true].into_iter().find_map(|ipv6| default_interface(&routes, ipv6));
+        let Some(index) = default else { return Ok(None) };
         let Some(link) = self.links().await?.into_iter().find(|link| link.index == index) else {
             return Ok(None);
         };
@@ -117,13 +118,18 @@ impl Netlink {
     }
 }
 
-fn default_interface(routes: &[KernelRoute]) -> Option<u32> {
+/// The interface of a family's default route, the one with the lowest metric.
+#[must_use]
+pub fn default_interface(routes: &[KernelRoute], ipv6: bool) -> Option<u32> {
     let unicast = u8::from(RouteType::Unicast);
     let main = |route: &&KernelRoute| {
         route.table == TABLES[0] && route.kind == unicast && route.destination.prefix_len() == 0
     };
-    let default = routes.iter().filter(main).filter(|route| route.interface.is_some());
-    default.min_by_key(|route| (route.destination.addr().is_ipv6(), route.metric))?.interface
+    let default = routes
+        .iter()
+        .filter(main)
+        .filter(|route| route.interface.is_some() && route.destination.addr().is_ipv6() == ipv6);
+    default.min_by_key(|route| route.metric)?.interface
 }
 
 /// What adding and removing have in common. The builder cannot fail for a prefix that [`IpNet`] has accepted.
@@ -207,24 +213,25 @@ mod tests {
 
     #[test]
     fn the_uplink_is_the_best_default_route() {
-        let cases: [(&str, Vec<KernelRoute>, Option<u32>); 6] = [
-            ("none", vec![route("10.0.0.0/8", Some(9), 0, 1, 254)], None),
+        let cases: [(&str, Vec<KernelRoute>, [Option<u32>; 2]); 6] = [
+            ("none", vec![route("10.0.0.0/8", Some(9), 0, 1, 254)], [None, None]),
             (
                 "lowest metric",
                 vec![route("0.0.0.0/0", Some(2), 600, 1, 254), route("0.0.0.0/0", Some(3), 100, 1, 254)],
-                Some(3),
+                [Some(3), None],
             ),
             (
-                "IPv4 before IPv6",
+                "each family has its own",
                 vec![route("::/0", Some(2), 1, 1, 254), route("0.0.0.0/0", Some(3), 100, 1, 254)],
-                Some(3),
+                [Some(3), Some(2)],
             ),
-            ("IPv6 alone", vec![route("::/0", Some(2), 1024, 1, 254)], Some(2)),
-            ("unreachable is no way out", vec![route("::/0", Some(1), u32::MAX, 7, 254)], None),
-            ("other tables do not count", vec![route("0.0.0.0/0", Some(2), 0, 1, 255)], None),
+            ("IPv6 alone", vec![route("::/0", Some(2), 1024, 1, 254)], [None, Some(2)]),
+            ("unreachable is no way out", vec![route("::/0", Some(1), u32::MAX, 7, 254)], [None, None]),
+            ("other tables do not count", vec![route("0.0.0.0/0", Some(2), 0, 1, 255)], [None, None]),
         ];
         for (what, routes, expected) in cases {
-            assert_eq!(default_interface(&routes), expected, "{what}");
+            let found = [false, true].map(|ipv6| default_interface(&routes, ipv6));
+            assert_eq!(found, expected, "{what}");
         }
     }
 }

@@ -1,0 +1,107 @@
+//! `relay peer add`.
+
+use std::{collections::BTreeSet, net::IpAddr};
+
+use anyhow::{Context as _, Result};
+use serde_spanned::Spanned;
+
+use super::{apply_and_hand_out, endpoint, hand_out::HandOut, preshared::NewPreshared, unknown_endpoint};
+use crate::{
+    cli::{Files, PeerAddArgs},
+    command::{refused, warn},
+    config::{self, Config, HostNetwork, MomentWritten, PeerWritten, allocate, edit, file::Editing},
+    key::{PrivateKey, PublicKey},
+    peer_config::{Secrets, wg_quick_with},
+};
+
+pub(super) async fn run(files: &Files, args: &PeerAddArgs, networks: &[HostNetwork]) -> Result<()> {
+    let editing = Editing::begin(&files.config)?;
+    let old = editing.read()?;
+    let config = config::parse(&files.config, &old, networks)?;
+    let endpoint = endpoint(&config).await?.ok_or_else(|| unknown_endpoint(&files.config))?;
+
+    let (private_key, public_key) = match args.public_key {
+        Some(public_key) => (None, public_key),
+        None => {
+            let private_key = PrivateKey::generate().context("cannot read /dev/urandom")?;
+            let public_key = private_key.public_key();
+            (Some(private_key), public_key)
+        }
+    };
+    let addresses = match args.addresses.as_slice() {
+        [] => allocate::next_addresses(&config.desired.addresses, &taken(&config))?,
+        given => given.to_vec(),
+    };
+    let preshared = args.psk.then(|| NewPreshared::create(editing.path(), args.name.as_str())).transpose()?;
+    let written = written(args, &public_key, &addresses, preshared.as_ref().map(NewPreshared::name));
+    let new = edit::add_peer(&old, &written)?;
+    let act = format!("cannot add peer \"{}\"", args.name);
+    let config = config::parse(&files.config, &new, networks).map_err(|errors| refused(&act, &errors))?;
+    let peer = &config.desired.peers[&public_key];
+    let secrets = private_key.as_ref().map_or(Secrets::Preshared, Secrets::All);
+    let text = wg_quick_with(&config.desired, Some(&endpoint), &public_key, peer, secrets);
+    let hand_out = HandOut::prepare(&args.hand_out, (&public_key, peer, true), text)?;
+
+    apply_and_hand_out(&editing, &old, &new, &files.socket, &act, hand_out).await?;
+    preshared.into_iter().for_each(NewPreshared::keep);
+    warn(&config);
+    tell(args, &config, &addresses, private_key.is_some());
+    Ok(())
+}
+
+fn tell(args: &PeerAddArgs, config: &Config, addresses: &[IpAddr], has_private_key: bool) {
+    for advice in args.lans.iter().filter_map(config::common_home_range) {
+        eprintln!("warning: {advice}");
+    }
+    let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+    eprintln!("added peer \"{}\", {}", args.name, addresses.join(" and "));
+    if has_private_key {
+        eprintln!(
+            "hint: this configuration holds the peer's private key and is not shown again; keep it private"
+        );
+    } else {
+        eprintln!("hint: put the peer's private key into the configuration where the comment says");
+    }
+    if !args.lans.is_empty() {
+        if config.desired.peers.values().any(|peer| peer.lans.is_empty()) {
+            eprintln!(
+                "hint: peers added earlier need the LAN in their AllowedIPs, as `relay peer show NAME` prints"
+            );
+        }
+        eprintln!(
+            "hint: on the home server save it as /etc/wireguard/relay.conf and run `wg-quick up relay`"
+        );
+    }
+}
+
+fn taken(config: &Config) -> BTreeSet<IpAddr> {
+    let peers = [&config.desired.peers, &config.disabled].into_iter().flat_map(|peers| peers.values());
+    peers.flat_map(|peer| peer.addresses.iter().copied()).collect()
+}
+
+fn written(
+    args: &PeerAddArgs,
+    public_key: &PublicKey,
+    addresses: &[IpAddr],
+    preshared_key_file: Option<&str>,
+) -> PeerWritten {
+    PeerWritten {
+        name: spanned(args.name.to_string()),
+        public_key: spanned(public_key.to_string()),
+        addresses: spanned(addresses.iter().map(|address| spanned(address.to_string())).collect()),
+        lans: args.lans.iter().map(|lan| spanned(lan.to_string())).collect(),
+        keepalive: args.own.keepalive.map(|seconds| spanned(seconds.into())),
+        preshared_key_file: preshared_key_file.map(|name| spanned(name.to_owned())),
+        endpoint: None,
+        mtu: args.own.mtu.map(|mtu| spanned(mtu.into())),
+        dns: args.own.dns.iter().map(|resolver| spanned(resolver.to_string())).collect(),
+        full_tunnel: args.own.full_tunnel,
+        expires: args.own.expires.map(|moment| spanned(MomentWritten::Text(moment.to_string()))),
+        enabled: true,
+    }
+}
+
+/// A value that stands in no text yet.
+fn spanned<T>(value: T) -> Spanned<T> {
+    Spanned::new(0..0, value)
+}

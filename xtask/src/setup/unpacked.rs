@@ -1,0 +1,74 @@
+//! Packages that are unpacked and not installed: installing them would bring a system's worth of others along, or take
+//! some away. Unpacked they disturb nothing and need no root.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::{
+    env::Env,
+    process::{capture, find_program, say},
+};
+
+/// Debian's package of NetworkManager; installed it would bring udev along, and a systemd to match.
+const NETWORK_MANAGER: &str = "network-manager";
+
+/// Where NetworkManager's files are: the host's own root, or the one that they are unpacked in.
+pub(crate) fn network_manager(env: &Env) -> Result<PathBuf> {
+    if find_program("NetworkManager").is_some() && find_program("nmcli").is_some() {
+        return Ok(PathBuf::from("/"));
+    }
+    let cache = env.tools.join(NETWORK_MANAGER);
+    let root = cache.join("root");
+    if !root.is_dir() {
+        fetch(NETWORK_MANAGER, &cache, &root)?;
+    }
+    Ok(root)
+}
+
+/// Downloads a package with all that it needs and this host lacks, and unpacks it as `root`; `cache` holds what is not
+/// done yet.
+pub(crate) fn fetch(package: &str, cache: &Path, root: &Path) -> Result<()> {
+    super::package_lists_know(package)?;
+    let mut simulate = Command::new("apt-get");
+    simulate.args(["install", "--simulate", "--no-install-recommends", package]).env("LC_ALL", "C");
+    let packages = to_install(&capture(&mut simulate)?);
+    ensure!(!packages.is_empty(), "apt would install nothing for {package}");
+    say(format_args!("    downloading {package} and {} that it needs", packages.len() - 1));
+    let partial = cache.join("partial");
+    if partial.exists() {
+        fs::remove_dir_all(&partial).with_context(|| format!("removing {}", partial.display()))?;
+    }
+    let archives = partial.join("archives");
+    fs::create_dir_all(&archives).with_context(|| format!("making {}", archives.display()))?;
+    capture(Command::new("apt-get").args(["download", "-qq"]).args(&packages).current_dir(&archives))?;
+    let unpacked = partial.join("root");
+    for entry in fs::read_dir(&archives).with_context(|| format!("looking into {}", archives.display()))? {
+        let archive = entry.with_context(|| format!("looking into {}", archives.display()))?.path();
+        capture(Command::new("dpkg-deb").arg("--extract").args([&archive, &unpacked]))?;
+    }
+    fs::rename(&unpacked, root).with_context(|| format!("renaming {}", unpacked.display()))?;
+    fs::remove_dir_all(&partial).with_context(|| format!("removing {}", partial.display()))
+}
+
+/// Names of the packages that `apt-get --simulate` would install.
+fn to_install(text: &str) -> Vec<String> {
+    let lines = text.lines().filter_map(|line| line.strip_prefix("Inst "));
+    lines.filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_apt_would_install() {
+        let text = "Remv qemu-utils [1:10]\nInst libfdt1 (1.6.1 Debian:12 [amd64])\n\
+                    Inst qemu-system-x86 (1:7.2 Debian:12 [amd64])\nConf libfdt1 (1.6.1 Debian:12 [amd64])\n";
+        assert_eq!(to_install(text), ["libfdt1", "qemu-system-x86"]);
+    }
+}
