@@ -10,7 +10,7 @@ use std::{net::IpAddr, path::Path, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use relay_tests::{
-    lab::{Relay, UDP_TIMEOUT, World, echo, peer, relay, world},
+    lab::{Relay, UDP_TIMEOUT, World, echo, peer, relay, web, world},
     netns::{Netns, wait_for},
 };
 use wg_easy::{Client, Deployment};
@@ -21,6 +21,9 @@ const SOURCE: &str = "/run/wg-easy";
 const HUB: [&str; 2] = ["10.8.0.1", "fdcc:ad94:bacf:61a4::cafe:1"];
 /// Handshakes take 1 s on a busy machine and are repeated after 5 s.
 const DEADLINE: Duration = Duration::from_secs(40);
+
+/// How long one fetch may take before it is tried again; it takes 10 ms.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The five clients, each on its machine: home and phone of the picture, three more on the open internet.
 struct Clients {
@@ -120,7 +123,13 @@ fn everybody_reaches_everybody(
                 .with_context(|| format!("from {} to the NAS", from.name))?;
         }
     }
-    println!("{asked} ways between five clients, four to the NAS");
+    // All send everything into the tunnel; with wg-easy the internet saw the VPS, and so it does.
+    let _server = web::Server::start(&world.internet, [])?;
+    for (machine, client) in machines.iter().zip(&deployment.clients) {
+        let seen = wait_for("the internet", DEADLINE, || web::who(machine, world::SERVER, PATIENCE))?;
+        ensure!(seen == world::VPS, "the internet sees {} as {seen}", client.name);
+    }
+    println!("{asked} ways between five clients, four to the NAS, five to the internet");
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::{import::sentence::holds_key, name::PeerName};
+use crate::{file_name, import::sentence::holds_key, name::PeerName};
 
 /// Characters of a name, as [`PeerName`] has it.
 const LIMIT: usize = 64;
@@ -24,19 +24,11 @@ impl Names {
         self.unique(&name)
     }
 
-    /// The name of the file with a peer's preshared key, safe in every shell.
+    /// The name of the file with a peer's preshared key.
     pub(super) fn file(&mut self, name: &str) -> String {
-        let safe: String = name
-            .chars()
-            .map(|c| if c.is_ascii_alphanumeric() || c == '_' { c.to_ascii_lowercase() } else { '-' })
-            .collect();
-        let stem = safe.trim_matches('-');
-        let stem = if stem.is_empty() { "peer" } else { stem };
-        let mut candidates =
-            std::iter::once(format!("{stem}.psk")).chain((2..).map(|n| format!("{stem}-{n}.psk")));
-        let file = candidates.find(|file| !self.files.contains(file)).unwrap_or_default();
-        self.files.insert(file.clone());
-        file
+        let stem = file_name::free(name, |stem| self.files.contains(&stem.to_ascii_lowercase()));
+        self.files.insert(stem.to_ascii_lowercase());
+        format!("{stem}.psk")
     }
 
     fn unique(&mut self, name: &str) -> String {
@@ -89,20 +81,6 @@ mod tests {
         .enumerate()
         {
             assert_eq!(names.name(found, number + 1), expected, "{found:?}");
-        }
-    }
-
-    #[test]
-    fn files_are_safe_and_apart() {
-        let mut names = Names::default();
-        for (name, expected) in [
-            ("home", "home.psk"),
-            ("Home", "home-2.psk"),
-            ("../etc/passwd", "etc-passwd.psk"),
-            ("日本", "peer.psk"),
-            ("Anna's phone", "anna-s-phone.psk"),
-        ] {
-            assert_eq!(names.file(name), expected);
         }
     }
 }
