@@ -71,6 +71,8 @@ pub enum Command {
     Stats(ShowArgs),
     /// Add, show, change and remove peers
     Peer(PeerArgs),
+    /// Move in from wg-quick or wg-easy: show what would become of it, and write it
+    Import(ImportArgs),
 }
 
 /// `relay init`.
@@ -118,6 +120,30 @@ impl std::str::FromStr for Subnet6 {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if text == "none" { Ok(Self::None) } else { text.parse().map(Self::Net) }
     }
+}
+
+/// `relay import`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  relay import /etc/wireguard/wg0.conf
+  relay import ~/.wg-easy
+  relay import /var/lib/docker/volumes/etc_wireguard/_data/wg-easy.db --apply
+
+Without --apply nothing is written. The source is never changed and its hooks are never run. The hub's key and the
+peers' preshared keys come along, so that no client has to change anything; clients' private keys are not read.")]
+pub struct ImportArgs {
+    /// A wg-quick file, wg-easy's wg0.json or wg-easy.db, or the folder that it is in
+    #[arg(value_name = "PATH")]
+    pub path: PathBuf,
+    /// Write the configuration and the keys; existing ones are never overwritten
+    #[arg(long)]
+    pub apply: bool,
+    /// What peers dial, where the source does not say
+    #[arg(long, value_name = "HOST[:PORT]")]
+    pub endpoint: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `relay up`.

@@ -6,6 +6,7 @@ use crate::{
     config::{ConfigErrors, LoadError, edit::EditError, file::FileError},
     control::client::ControlError,
     error::chain,
+    import::ReadError,
 };
 
 /// It was tried and did not work.
@@ -75,11 +76,12 @@ fn hint(error: &anyhow::Error) -> Option<String> {
             let file = || cause.downcast_ref::<FileError>().and_then(FileError::hint).map(str::to_owned);
             let absent = || matches!(cause.downcast_ref(), Some(ControlError::NotRunning(_)));
             let control = || absent().then(|| "`relay up` starts it".to_owned());
+            let import = || cause.downcast_ref::<ReadError>().and_then(ReadError::hint).map(str::to_owned);
             let denied = || {
                 let io = cause.downcast_ref::<io::Error>()?;
                 (io.kind() == io::ErrorKind::PermissionDenied).then(|| "run this as root".to_owned())
             };
-            failure.or_else(load).or_else(file).or_else(control).or_else(denied)
+            failure.or_else(load).or_else(file).or_else(control).or_else(import).or_else(denied)
         })
     })
 }

@@ -13,6 +13,7 @@ pub mod fast_path;
 pub mod file_name;
 pub mod firewall;
 pub mod host;
+pub mod import;
 pub mod kernel;
 pub mod key;
 pub mod maps;

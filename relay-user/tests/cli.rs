@@ -18,7 +18,7 @@ use terminal::{INIT, Terminal, promise, without_keys};
 
 #[test]
 fn help() {
-    let commands: [&[&str]; 17] = [
+    let commands: [&[&str]; 18] = [
         &[],
         &["init"],
         &["up"],
@@ -36,6 +36,7 @@ fn help() {
         &["peer", "disable"],
         &["peer", "rotate"],
         &["peer", "remove"],
+        &["import"],
     ];
     for command in commands {
         let args: Vec<&str> = command.iter().copied().chain(["--help"]).collect();

@@ -4,6 +4,7 @@ mod bpf;
 mod build;
 mod check;
 mod env;
+mod fuzz;
 mod lab;
 mod next;
 mod process;
@@ -41,6 +42,9 @@ enum Verb {
     /// A phone behind NAT fetches a page from a NAS behind carrier-grade NAT, in network namespaces
     #[command(after_help = lab::EXAMPLES)]
     Lab(lab::Args),
+    /// Feed every parser of text and files from elsewhere with what a fuzzer thinks of
+    #[command(after_help = fuzz::EXAMPLES)]
+    Fuzz(fuzz::Args),
 }
 
 fn main() -> ExitCode {
@@ -62,6 +66,7 @@ fn dispatch() -> anyhow::Result<()> {
         Verb::Test(args) => test::run(&env, &args),
         Verb::Check => check::run(&env),
         Verb::Lab(args) => lab::run(&env, &args),
+        Verb::Fuzz(args) => fuzz::run(&env, &args),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The commands, a file each.
 
 pub mod down;
+pub mod import;
 pub mod init;
 pub mod peer;
 pub mod reload;

@@ -75,6 +75,14 @@ impl<'a> Relay<'a> {
         self.binary = binary;
     }
 
+    /// Takes over another hub with `relay import SOURCE --apply`; returns what that printed too.
+    pub fn import(machine: &'a Netns, binary: &Path, source: &str) -> Result<(Self, String)> {
+        machine.run("mkdir -m 0700 /run/lab")?;
+        let relay = Self { machine, binary: binary.to_path_buf(), daemon: None };
+        let said = relay.run(&["import", source, "--apply"])?;
+        Ok((relay, said))
+    }
+
     /// Starts `relay up` and waits until it answers.
     pub fn up(&mut self) -> Result<()> {
         let daemon = self.spawn(&["up"])?;

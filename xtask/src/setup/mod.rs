@@ -86,6 +86,11 @@ pub(crate) fn guests(env: &Env) -> Result<()> {
     gotatun::ensure(env, Voice::Changes)
 }
 
+/// What building libFuzzer needs.
+pub(crate) fn fuzzing() -> Result<()> {
+    apt::ensure(Voice::Changes, packages::LINKER)
+}
+
 /// What `check` needs: the compiler for BPF and its clippy, no linker. `None` for clippy where the chosen
 /// toolchain has none and cannot be given one here.
 pub(crate) fn checking() -> Result<(Toolchain, Option<std::path::PathBuf>)> {

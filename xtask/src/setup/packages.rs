@@ -20,9 +20,11 @@ pub(super) const COMPILER: &[Package] = &[
     package("rust-web-src", super::toolchain::DEBIAN_CORE, "the sources of core, which BPF builds from"),
 ];
 
-/// For bpf-linker, which links with LLVM, a C++ library.
-pub(super) const LINKER: &[Package] =
-    &[package("gcc", "cc", "links programs"), package("g++", "c++", "the C++ library that LLVM needs")];
+/// For bpf-linker, which links with LLVM, a C++ library, and for libFuzzer, which is one.
+pub(super) const LINKER: &[Package] = &[
+    package("gcc", "cc", "links programs, and compiles the SQLite that relay brings along"),
+    package("g++", "c++", "the C++ library that LLVM and libFuzzer need"),
+];
 
 /// For `check` with Debian's compiler.
 pub(super) const CLIPPY: &[Package] =
