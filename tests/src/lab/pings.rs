@@ -34,12 +34,12 @@ pub struct Pings {
 }
 
 /// What came of them.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Tally {
     /// Pings sent, those that the machine itself refused to send among them.
     pub sent: u32,
-    /// Pings without an answer.
-    pub lost: u32,
+    /// Pings without an answer, by their numbers.
+    pub lost: Vec<usize>,
 }
 
 impl Pings {
@@ -90,8 +90,8 @@ fn ping(socket: &UdpSocket, stop: &AtomicBool, sent: &AtomicU32) -> Tally {
     while answered.contains(&false) && Instant::now() < end {
         take_until(socket, Instant::now() + PAUSE, &mut answered);
     }
-    let count = |pings: usize| u32::try_from(pings).unwrap_or(u32::MAX);
-    Tally { sent: count(answered.len()), lost: count(answered.iter().filter(|&&is| !is).count()) }
+    let lost = answered.iter().enumerate().filter(|(_, is)| !**is).map(|(number, _)| number).collect();
+    Tally { sent: sent.load(Ordering::Relaxed), lost }
 }
 
 /// Marks what is answered until that time.
