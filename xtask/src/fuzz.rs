@@ -58,7 +58,9 @@ pub(crate) fn run(env: &Env, args: &Args) -> Result<()> {
     run_command("building what is fuzzed (a few minutes the first time)", &mut command)?;
     let built = folder.join("target").join(&host).join("release");
     let corpora = folder.join("corpus");
-    run_command("making the first inputs", std::process::Command::new(built.join("seeds")).arg(&corpora))?;
+    let mut seeds = env.cargo();
+    seeds.args(["run", "--quiet", "--package", "relay-user", "--example", "fuzz-seeds", "--"]).arg(&corpora);
+    run_command("making the first inputs", &mut seeds)?;
 
     let all = TARGETS.map(str::to_owned);
     let targets = if args.targets.is_empty() { &all[..] } else { &args.targets };
@@ -71,7 +73,7 @@ pub(crate) fn run(env: &Env, args: &Args) -> Result<()> {
         command.arg(format!("-artifact_prefix={}", PathBuf::from(&artifacts).join("").display()));
         command.args([format!("-max_total_time={}", args.seconds), format!("-max_len={LONGEST}")]);
         // An input that takes longer than this hangs; the slowest took 0.1 s.
-        command.args(["-timeout=10", "-verbosity=0", "-print_final_stats=1"]);
+        command.args(["-timeout=10", "-print_funcs=0", "-print_final_stats=1"]);
         let what = format!("fuzzing {target} for {}", time(Duration::from_secs(args.seconds)));
         if let Err(error) = run_command(&what, &mut command) {
             say(format_args!("    {error:#}"));

@@ -30,16 +30,29 @@ pub enum EditError {
 /// # Errors
 /// The text is no TOML or has its peers inline.
 pub fn add_peer(text: &str, peer: &PeerWritten) -> Result<String, EditError> {
+    add_peers(text, [peer])
+}
+
+/// As [`add_peer`], for as many as there are: the text is read once.
+///
+/// # Errors
+/// As [`add_peer`].
+pub fn add_peers<'a>(
+    text: &str,
+    peers: impl IntoIterator<Item = &'a PeerWritten>,
+) -> Result<String, EditError> {
     with_peers(text, |_| Ok(()))?;
     let mut edited = text.to_owned();
-    if !edited.is_empty() && !edited.ends_with('\n') {
-        edited.push('\n');
+    for peer in peers {
+        if !edited.is_empty() && !edited.ends_with('\n') {
+            edited.push('\n');
+        }
+        if !edited.is_empty() {
+            edited.push('\n');
+        }
+        edited.push_str("[[peer]]\n");
+        edited.push_str(&toml_edit::ser::to_string(peer)?);
     }
-    if !edited.is_empty() {
-        edited.push('\n');
-    }
-    edited.push_str("[[peer]]\n");
-    edited.push_str(&toml_edit::ser::to_string(peer)?);
     Ok(edited)
 }
 

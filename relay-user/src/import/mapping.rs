@@ -202,15 +202,12 @@ fn check(context: &mut Context<'_>, found: &Found, written: &Written) -> Option<
 fn text(found: &Found, written: &Written) -> Result<String, edit::EditError> {
     let mut without_peers = written.clone();
     without_peers.peers.clear();
-    let mut text = format!(
+    let text = format!(
         "# Imported from {}. Edit it and run `relay reload`, or use `relay peer`.\n\n{}",
         found.format,
         without_peers.to_toml()?
     );
-    for peer in &written.peers {
-        text = edit::add_peer(&text, peer.get_ref())?;
-    }
-    Ok(text)
+    edit::add_peers(&text, written.peers.iter().map(Spanned::get_ref))
 }
 
 /// How to stop the old hub and start the new one: two on one port cannot be.

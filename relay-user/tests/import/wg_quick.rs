@@ -239,3 +239,22 @@ fn two_peers_with_one_prefix_are_named() {
     );
     loaded(&import);
 }
+
+/// As many as a /16 takes, all of one name, each with a LAN.
+#[test]
+fn thousands_of_peers() {
+    const COUNT: u32 = 3000;
+    let peer = |number: u32| {
+        let mut bytes = [7; 32];
+        bytes[..4].copy_from_slice(&number.to_le_bytes());
+        let address = std::net::Ipv4Addr::from(0x0a08_0002 + number);
+        let lan = std::net::Ipv4Addr::from(0xac14_0000 + number * 16);
+        let key = PublicKey::new(bytes);
+        format!("# phone\n[Peer]\nPublicKey = {key}\nAllowedIPs = {address}/32, {lan}/28\n\n")
+    };
+    let text = hub_and(&(0..COUNT).map(peer).collect::<String>()).replace("10.8.0.1/24", "10.8.0.1/16");
+    let config = loaded(&mapped_on(&parse(&text), &[]));
+    assert_eq!(config.desired.peers.len(), COUNT as usize);
+    let (_, last, _) = config.peer(&format!("phone ({COUNT})")).expect("the last of that name");
+    assert_eq!(last.lans.len(), 1);
+}

@@ -125,7 +125,11 @@ pub(super) fn settle(context: &mut Context<'_>, peers: &mut [Claimant<'_>]) {
         }
         within_itself(context, peer.place, peer.name, peer.claims);
     }
-    // Addresses in the tunnel overlap nothing but their equals.
+    // Sorting tells in no time that there are none; addresses in the tunnel overlap nothing but their equals.
+    let lans: Vec<IpNet> = peers.iter().flat_map(|peer| peer.claims.lans.iter().copied()).collect();
+    if prefix::clashes(&lans).is_empty() {
+        return;
+    }
     let mut kept: Vec<(IpNet, &str)> = Vec::new();
     for peer in peers.iter_mut() {
         for lan in peer.claims.lans.iter().copied().collect::<Vec<_>>() {

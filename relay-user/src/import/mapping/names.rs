@@ -1,6 +1,6 @@
 //! Names that relay takes: one line, not too long, each once.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use crate::{file_name, import::sentence::holds_key, name::PeerName};
 
@@ -11,6 +11,7 @@ const LIMIT: usize = 64;
 #[derive(Default)]
 pub(super) struct Names {
     taken: HashSet<String>,
+    last_number: HashMap<String, u32>,
     files: HashSet<String>,
 }
 
@@ -32,14 +33,21 @@ impl Names {
     }
 
     fn unique(&mut self, name: &str) -> String {
-        let mut candidates = std::iter::once(name.to_owned()).chain((2..).map(|n| {
-            let suffix = format!(" ({n})");
+        if self.taken.insert(name.to_owned()) {
+            return name.to_owned();
+        }
+        // Counted on from the last of that name, so that ten thousand of one name cost what ten cost.
+        let mut number = self.last_number.get(name).copied().unwrap_or(1);
+        loop {
+            number += 1;
+            let suffix = format!(" ({number})");
             let kept: String = name.chars().take(LIMIT - suffix.len()).collect();
-            format!("{}{suffix}", kept.trim_end())
-        }));
-        let unique = candidates.find(|name| !self.taken.contains(name)).unwrap_or_default();
-        self.taken.insert(unique.clone());
-        unique
+            let candidate = format!("{}{suffix}", kept.trim_end());
+            if self.taken.insert(candidate.clone()) {
+                self.last_number.insert(name.to_owned(), number);
+                return candidate;
+            }
+        }
     }
 }
 

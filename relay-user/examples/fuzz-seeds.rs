@@ -1,6 +1,6 @@
 //! Writes the corpora that fuzzing begins with: deployments as the tools write them.
 
-#[path = "../../../relay-user/tests/import/wg_easy.rs"]
+#[path = "../tests/import/wg_easy.rs"]
 mod wg_easy;
 
 use std::{
@@ -31,7 +31,10 @@ fn main() -> io::Result<()> {
 
     let easy14 = folder("wg_easy14")?;
     fs::copy(&json, easy14.join("json"))?;
-    fs::write(easy14.join("both"), format!("{}\0{}", fs::read_to_string(&json)?, fs::read_to_string(&conf)?))?;
+    fs::write(
+        easy14.join("both"),
+        format!("{}\0{}", fs::read_to_string(&json)?, fs::read_to_string(&conf)?),
+    )?;
 
     let (easy15, toml) = (folder("wg_easy15")?, folder("relay_toml")?);
     for schema in SCHEMAS {
