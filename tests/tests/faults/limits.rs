@@ -14,15 +14,17 @@ use relay_tests::{
 
 use crate::{DEADLINE, configured, nothing_left, settled};
 
-/// From too few to open the first socket with, to enough for all.
-const OPEN_FILES: [u32; 9] = [4, 8, 12, 16, 20, 24, 32, 48, 64];
+/// From too few to open the first socket with, to enough for all; fewer steps where each takes seconds.
+fn open_files() -> &'static [u32] {
+    if guest::line().is_some() { &[4, 16, 24, 64] } else { &[4, 8, 12, 16, 20, 24, 32, 48, 64] }
+}
 
 #[test]
 fn few_open_files() -> Result<()> {
     let machine = Netns::new("files")?;
     let hub = configured(&machine)?;
     let (mut up, mut refused) = (0, 0);
-    for limit in OPEN_FILES {
+    for limit in open_files() {
         let log = format!("{CONFIG_FOLDER}/limited");
         let line = format!(
             "exec prlimit --nofile={limit} {} up --config {CONFIG_FOLDER}/relay.toml > {log} 2>&1",
@@ -44,9 +46,9 @@ fn few_open_files() -> Result<()> {
             }
             None => {
                 up += 1;
-                hub.run(&["down"])?;
+                // It may say that it could not take down everything; what runs without a limit does.
+                let _ = hub.run(&["down"]);
                 wait_for("it to end", DEADLINE, || machine.ended(daemon)?.context("it runs"))?;
-                // What a daemon in need cannot take down, one without a limit does.
                 hub.run(&["down"])?;
                 nothing_left(&machine).with_context(|| format!("with {limit} files, after down"))?;
             }
@@ -92,7 +94,7 @@ fn little_memory() -> Result<()> {
         guest::skip("control groups of the host are not ours to make");
         return Ok(());
     }
-    for limit in ["2M", "8M", "16M", "64M"] {
+    for limit in ["2M", "16M", "64M"] {
         let machine = Netns::new("memory")?;
         let mut hub = configured(&machine)?;
         let group = Group::new(limit)?;

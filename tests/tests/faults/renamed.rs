@@ -18,14 +18,17 @@ fn index(machine: &Netns, name: &str) -> Result<u32> {
     Ok(machine.run(&format!("cat /sys/class/net/{name}/ifindex"))?.trim().parse()?)
 }
 
-/// As an admin does it: kernels before 6.2 rename only what is down.
-fn rename(machine: &Netns, from: &str, to: &str) -> Result<()> {
-    if machine.run(&format!("ip link set {from} name {to}")).is_err() {
-        machine.run_all(&format!(
-            "ip link set {from} down\nip link set {from} name {to}\nip link set {to} up"
-        ))?;
-    }
+/// Lines for `ip`, all of them before anybody could look: the daemon waits for quiet first.
+fn at_once(machine: &Netns, lines: &str) -> Result<()> {
+    let script = format!("printf '{lines}' | ip -batch -");
+    let output = machine.command("sh").args(["-c", &script]).output()?;
+    ensure!(output.status.success(), "{lines:?}: {}", String::from_utf8_lossy(&output.stderr));
     Ok(())
+}
+
+/// Kernels before 6.2 rename only what is down.
+fn rename(machine: &Netns, from: &str, to: &str) -> Result<()> {
+    at_once(machine, &format!("link set {from} down\\nlink set {from} name {to}\\nlink set {to} up\\n"))
 }
 
 #[test]
@@ -45,6 +48,9 @@ fn a_renamed_interface_gets_its_name_back() -> Result<()> {
             ensure!(machine.run("wg show wg0 listen-port")? == port);
             Ok(())
         })?;
+        let log = hub.log();
+        let done = if kernel { "its name back, from old0" } else { "create the interface" };
+        ensure!(log.matches(done).count() == if kernel { 1 } else { 2 }, "nothing was injected: {log}");
         settled(machine, hub)?;
         star::goes_fast(star, hub)
     })
@@ -61,9 +67,16 @@ fn renamed_while_nobody_looked() -> Result<()> {
     let before = index(&machine, "wg0")?;
     machine.kill(hub.daemon().context("the daemon was started")?)?;
     rename(&machine, "wg0", "old0")?;
+    // Before its key can be asked for, it is an interface like any other that is in the tunnel's subnet.
+    let daemon = hub.spawn(&["up"])?;
+    let ended = wait_for("relay up to refuse it", DEADLINE, || machine.ended(daemon)?.context("it runs"))?;
+    let log = hub.log();
+    ensure!(ended.code() == Some(2) && log.contains("old0"), "{ended}: {log}");
+    ensure!(machine.run("ip link show wg0").is_err() && index(&machine, "old0")? == before);
+    rename(&machine, "old0", "wg0")?;
     hub.up()?;
     settled(&machine, &hub)?;
-    ensure!(index(&machine, "wg0")? == before && machine.run("ip link show old0").is_err());
+    ensure!(index(&machine, "wg0")? == before, "it was made anew");
     Ok(())
 }
 
@@ -71,12 +84,10 @@ fn renamed_while_nobody_looked() -> Result<()> {
 fn a_stranger_under_its_name_is_left_alone() -> Result<()> {
     let machine = Netns::new("taken")?;
     let hub = hub(&machine)?;
-    rename(&machine, "wg0", "old0")?;
-    // Whoever comes first: relay may have given the name back already, and then this fails and proves nothing.
-    if machine.run("ip link add wg0 type veth peer name far0").is_err() {
-        rename(&machine, "wg0", "old0")?;
-        machine.run("ip link add wg0 type veth peer name far0").context("relay was faster twice")?;
-    }
+    at_once(
+        &machine,
+        "link set wg0 down\\nlink set wg0 name old0\\nlink add wg0 type veth peer name far0\\n",
+    )?;
     wait_for("relay to say so", DEADLINE, || {
         let problems = status(&hub)?["problems"].to_string();
         ensure!(problems.contains("is not relay's"), "{problems}");
@@ -100,22 +111,18 @@ fn moved_to_another_namespace() -> Result<()> {
     // A namespace is named by a process in it: the machine's own /run does not know the other's name.
     let holder = elsewhere.spawn(elsewhere.command("sleep").arg("600"))?;
     machine.run(&format!("ip link set wg0 netns {holder}"))?;
-    if kernel {
-        // It keeps its socket in the namespace in which it was made (drivers/net/wireguard/socket.c), so the port is
-        // taken until somebody deletes it there.
-        wait_for("relay to say what holds the port", DEADLINE, || {
-            let problems = status(&hub)?["problems"].to_string();
-            ensure!(problems.contains("moved to another network namespace"), "{problems}");
-            Ok(())
-        })?;
-        ensure!(programs_on(&elsewhere, "wg0")? == 0, "the fast path is still on what was moved away");
-        elsewhere.run("ip link delete wg0")?;
-    }
     settled(&machine, &hub)?;
-    ensure!(elsewhere.run("ip link show wg0").is_err(), "the old one is still there");
     ensure!(index(&machine, "wg0")? != before, "it is not a new one");
     ensure!(machine.run("wg show wg0 listen-port")? == "51820\n");
     ensure!(machine.run("ip -4 address show wg0")?.contains("10.9.0.1/24"));
+    if kernel {
+        // The move has closed it. Its socket would be in the namespace in which it was made
+        // (drivers/net/wireguard/socket.c), where the new one has the port.
+        ensure!(programs_on(&elsewhere, "wg0")? == 0, "the fast path is still on what was moved away");
+        ensure!(elsewhere.run("ip link set wg0 up").is_err(), "two listen on one port");
+        elsewhere.run("ip link delete wg0")?;
+    }
+    ensure!(elsewhere.run("ip link show wg0").is_err(), "the old one is still there");
     hub.run(&["down"])?;
     crate::nothing_left(&machine)
 }

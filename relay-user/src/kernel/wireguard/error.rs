@@ -32,8 +32,7 @@ pub enum WireGuardError {
     /// The listen port cannot be bound.
     #[error(
         "interface {name} cannot listen on UDP port {port}: {cause} (hint: `ss -ulpn 'sport = :{port}'` shows who \
-         does; an interface that was moved to another network namespace keeps its port in this one until it is \
-         deleted there; or choose another listen_port)"
+         does; or choose another listen_port)"
     )]
     PortTaken {
         /// The interface.
