@@ -32,7 +32,9 @@ use crate::{
     stats,
 };
 
-/// How often the loop looks even if nothing was reported: WireGuard does not report that a peer got an endpoint.
+/// How often the loop looks even if nothing was reported: WireGuard does not report that a peer got an endpoint, and
+/// legacy iptables reports nothing at all. A firewall that starts to drop is so honoured within two seconds (with
+/// [`LONGEST_REST`], twenty).
 const TICK: Duration = Duration::from_secs(1);
 
 /// How many times as long as its last look has kept a CPU busy it rests at least, so that looking at ten thousand
@@ -41,10 +43,6 @@ const REST: u32 = 50;
 
 /// The longest rest.
 const LONGEST_REST: Duration = Duration::from_secs(15);
-
-/// How often it reads the firewalls even if nothing was reported: legacy iptables reports nothing. With [`TICK`], a
-/// firewall that starts to drop is honoured within two seconds (with [`LONGEST_REST`], half a minute).
-const FIREWALL_TICKS: u32 = 2;
 
 /// How often it tries again to load a fast path that could not be loaded.
 const RETRY_TICKS: u32 = 30;
@@ -220,9 +218,7 @@ impl Daemon {
                 }
                 () = tokio::time::sleep_until(tick) => {
                     self.ticks = self.ticks.wrapping_add(1);
-                    if self.ticks.is_multiple_of(FIREWALL_TICKS) {
-                        self.host.firewall_may_have_changed();
-                    }
+                    self.host.firewall_may_have_changed();
                     if self.ticks.is_multiple_of(RETRY_TICKS) {
                         self.host.retry_fast_path();
                     }

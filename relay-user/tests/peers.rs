@@ -156,6 +156,14 @@ fn what_is_refused() {
 }
 
 #[test]
+fn a_configuration_may_stand_beside_the_hubs() {
+    let terminal = Terminal::with_hub();
+    let beside = terminal.config().with_file_name("phone.conf");
+    terminal.done(&["peer", "add", "phone", "--output", beside.to_str().expect("path")]);
+    assert!(std::fs::read_to_string(&beside).expect("read").contains("PrivateKey"));
+}
+
+#[test]
 fn files_are_private_from_birth_and_replaced_only_when_told() {
     let terminal = Terminal::with_hub();
     let (text, image) = (terminal.here("phone.conf"), terminal.here("phone.svg"));

@@ -117,7 +117,12 @@ impl Editing {
         file.persist(&self.path)?;
         // The new text is in force from here on. Where the folder cannot be written back, a power cut may yet bring
         // the old one, whole as well; an error would say that the new one is not there.
-        let _ = self.folder.sync_all();
+        if let Err(error) = self.folder.sync_all() {
+            tracing::warn!(
+                "{} is saved, and may be the old one after a power cut: {error}",
+                self.path.display()
+            );
+        }
         Ok(())
     }
 

@@ -94,7 +94,8 @@ fn little_memory() -> Result<()> {
         guest::skip("control groups of the host are not ours to make");
         return Ok(());
     }
-    for limit in ["2M", "16M", "64M"] {
+    // Too little to start with, and plenty.
+    for (limit, is_little) in [("2M", true), ("64M", false)] {
         let machine = Netns::new("memory")?;
         let mut hub = configured(&machine)?;
         let group = Group::new(limit)?;
@@ -112,6 +113,11 @@ fn little_memory() -> Result<()> {
         guest::fact(&serde_json::json!({
             "memory": limit, "ended": ended.map_or("up".to_owned(), |ended| ended.to_string())
         }));
+        ensure!(
+            ended.is_some() == is_little,
+            "with {limit} it {}",
+            if is_little { "is up" } else { "ended" }
+        );
         if ended.is_none() {
             machine.kill(daemon)?;
         }

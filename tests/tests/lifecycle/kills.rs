@@ -42,7 +42,7 @@ fn while_starting(world: &World, relay: &mut Relay<'_>) -> Result<()> {
     relay.kill()?;
     // Wherever the start has got to: before the maps are open, between attach and pin, after the last step.
     for milliseconds in [5, 20, 60, 120, 250] {
-        kill_after(world, relay, Duration::from_millis(milliseconds))?;
+        kill_after(world, relay, patience(Duration::from_millis(milliseconds)))?;
     }
     relay.up()
 }
@@ -72,10 +72,11 @@ fn at_random(world: &World, relay: &mut Relay<'_>) -> Result<()> {
     for _ in 0..KILLS {
         kill_after(world, relay, delay()?)?;
     }
-    for number in 0..KILLS {
+    for _ in 0..KILLS {
         relay.up()?;
-        // Each reload has something to do: a peer comes, with the odd ones it goes.
-        let verb = if number % 2 == 0 { "add" } else { "remove" };
+        // Each reload has something to do: a peer comes, or goes if it is there.
+        let there = relay.run(&["peer", "list"])?.contains("tablet");
+        let verb = if there { "remove" } else { "add" };
         let reload = relay.spawn(&["peer", verb, "tablet"])?;
         thread::sleep(delay()?);
         relay.kill()?;

@@ -15,7 +15,7 @@ use relay_tests::{
 };
 use serde_json::json;
 
-use crate::{all_fast, connected, nas4, ping, seconds};
+use crate::{all_fast, connected, early, nas4, ping, seconds};
 
 const JUNK: u32 = 50_000;
 /// Pings that run beside the junk.
@@ -101,7 +101,7 @@ fn junk_at_the_hubs_port() -> Result<()> {
         all_fast(relay, &before)?;
         let stats = relay.stats()?;
         let now = [stats.handshake("home")?, stats.handshake("phone")?];
-        ensure!(now == known, "somebody had to shake hands anew");
+        ensure!(!early(&known, &now), "somebody had to shake hands anew: {known:?}, then {now:?}");
         if kernel {
             ensure!(share >= ANSWERED, "{} of {} pings lost", pinged.lost(), pinged.sent);
             ensure!(busy < CPU, "the daemon kept {busy:.2} of a CPU busy, {idle:.2} without the junk");

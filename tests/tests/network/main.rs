@@ -30,6 +30,12 @@ const DEADLINE: Duration = Duration::from_secs(40);
 const KEEPALIVE: Duration = Duration::from_secs(25);
 /// WireGuard shakes hands anew by itself after this long (REKEY_AFTER_TIME, whitepaper 6.1).
 const REKEY: Duration = Duration::from_secs(120);
+
+/// Whether somebody, who shook hands `before` (Unix seconds), did so again `now` before it was time. The two are rounded to
+/// seconds, so one is missing.
+fn early(before: &[u64], now: &[u64]) -> bool {
+    before.iter().zip(now).any(|(before, now)| now != before && *now < before + REKEY.as_secs() - 1)
+}
 /// The hub's own address in the tunnel.
 const HUB: &str = "10.9.0.1";
 /// A page of the NAS that is a file.

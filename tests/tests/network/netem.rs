@@ -32,7 +32,7 @@ fn missing(world: &World) -> Result<Option<String>> {
 type Fault = (&'static str, &'static str, fn(&Pinged) -> bool);
 
 const FAULTS: [Fault; 3] = [
-    ("loss", "loss 2%", |outer| outer.lost() > 0),
+    ("loss", "loss 5%", |outer| outer.lost() > 0),
     // Some overtake the others, which take 20 ms.
     ("delay and reordering", "delay 20ms reorder 25%", |outer| {
         outer.times.is_some_and(|(fastest, slowest)| fastest < 20.0 && slowest >= 20.0)

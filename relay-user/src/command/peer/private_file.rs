@@ -27,9 +27,9 @@ impl PrivateFile {
         let write = || -> io::Result<NamedTempFile> {
             // A folder that is missing is told in the system's own words.
             File::open(folder_of(path))?;
-            // Created 0600 with O_EXCL.
+            // Created 0600 with O_EXCL, and not named as what a save of relay.toml leaves, which the next save removes.
             let mut file =
-                tempfile::Builder::new().prefix(".relay.").suffix(".tmp").tempfile_in(folder_of(path))?;
+                tempfile::Builder::new().prefix(".handout.").suffix(".tmp").tempfile_in(folder_of(path))?;
             file.write_all(bytes)?;
             file.as_file().sync_all()?;
             Ok(file)
