@@ -20,7 +20,7 @@ use crate::{guest::patience, netns::Netns};
 
 /// From one ping to the next.
 const PAUSE: Duration = Duration::from_millis(10);
-/// How long after the last ping answers are waited for; one takes 1 ms.
+/// How long an answer is waited for; one takes 1 ms.
 const LAST: Duration = Duration::from_secs(2);
 /// ICMP's echo request and its answer (RFC 792).
 const REQUEST: u8 = 8;
@@ -75,23 +75,34 @@ impl Pings {
 
 fn ping(socket: &UdpSocket, stop: &AtomicBool, sent: &AtomicU32) -> Tally {
     let mut answered: Vec<bool> = Vec::new();
-    let mut next = Instant::now();
+    let send = |answered: &mut Vec<bool>| {
+        // What cannot be sent is not answered, and counted by that.
+        let _ = socket.send(&request(answered.len()));
+        answered.push(false);
+        sent.fetch_add(1, Ordering::Relaxed);
+    };
+    // The first goes alone until it is answered. Of two that come together to a NAT which does not know them yet, its
+    // connection tracking drops the second (`nf_ct_resolve_clash`, net/netfilter/nf_conntrack_core.c).
+    send(&mut answered);
+    take_all(socket, &mut answered);
     while !stop.load(Ordering::Relaxed) {
-        if Instant::now() >= next {
-            next = Instant::now() + PAUSE;
-            // What cannot be sent is not answered, and counted by that.
-            let _ = socket.send(&request(answered.len()));
-            answered.push(false);
-            sent.fetch_add(1, Ordering::Relaxed);
+        let next = Instant::now() + PAUSE;
+        send(&mut answered);
+        while Instant::now() < next {
+            take_until(socket, next, &mut answered);
         }
-        take_until(socket, next, &mut answered);
     }
-    let end = Instant::now() + patience(LAST);
-    while answered.contains(&false) && Instant::now() < end {
-        take_until(socket, Instant::now() + PAUSE, &mut answered);
-    }
+    take_all(socket, &mut answered);
     let lost = answered.iter().enumerate().filter(|(_, is)| !**is).map(|(number, _)| number).collect();
     Tally { sent: sent.load(Ordering::Relaxed), lost }
+}
+
+/// Waits until all are answered that were sent, for as long as an answer may take.
+fn take_all(socket: &UdpSocket, answered: &mut [bool]) {
+    let end = Instant::now() + patience(LAST);
+    while answered.contains(&false) && Instant::now() < end {
+        take_until(socket, Instant::now() + PAUSE, answered);
+    }
 }
 
 /// Marks what is answered until that time.
