@@ -17,7 +17,7 @@ use relay_tests::{
 use crate::{Case, DEADLINE, Survives, hook, nobody_notices};
 
 /// At how many calls of a start the daemon is killed, those around the attach not counted.
-const POINTS: usize = 3;
+const POINTS: usize = 2;
 
 #[test]
 fn killed_at_its_calls() -> Result<()> {
