@@ -233,12 +233,11 @@ impl Daemon {
     /// Makes the host as it shall be; reports what is new since the last look.
     async fn look(&mut self) {
         let now = Timestamp::now();
-        for name in self.config.desired.expired(now) {
-            if !self.expired.contains(name) {
-                tracing::info!("peer \"{name}\" has expired and takes no part");
-            }
+        let expired: BTreeSet<PeerName> = self.config.desired.expired(now).into_iter().cloned().collect();
+        for name in expired.difference(&self.expired) {
+            tracing::info!("peer \"{name}\" has expired and takes no part");
         }
-        self.expired = self.config.desired.expired(now).into_iter().cloned().collect();
+        self.expired = expired;
         let applied = self.host.reconcile(&self.config.desired.in_force(now)).await;
         for problem in applied.problems.iter().filter(|problem| !self.applied.problems.contains(problem)) {
             tracing::warn!("{problem}");

@@ -20,6 +20,7 @@ use crate::{
     config::{self, Config, HostNetwork, edit, file::Editing},
     control::client::{self, ControlError},
     failure::Failure,
+    key::{PrivateKey, PublicKey},
 };
 
 /// Does what `args` say.
@@ -65,6 +66,16 @@ fn edited(name: &str, result: Result<String, edit::EditError>) -> Result<String>
         edit::EditError::NoSuchPeer(_) => no_such_peer(name).into(),
         other => anyhow::Error::new(other),
     })
+}
+
+/// The keys of a peer: the public one that it brings, or a pair made here.
+fn keys(brought: Option<PublicKey>) -> Result<(Option<PrivateKey>, PublicKey)> {
+    if let Some(public_key) = brought {
+        return Ok((None, public_key));
+    }
+    let private_key = PrivateKey::generate().context("cannot read /dev/urandom")?;
+    let public_key = private_key.public_key();
+    Ok((Some(private_key), public_key))
 }
 
 /// What peers dial: what the file says, else what can be found.

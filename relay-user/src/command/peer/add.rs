@@ -2,15 +2,17 @@
 
 use std::{collections::BTreeSet, net::IpAddr};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use serde_spanned::Spanned;
 
-use super::{apply_and_hand_out, endpoint, hand_out::HandOut, preshared::NewPreshared, unknown_endpoint};
+use super::{
+    apply_and_hand_out, endpoint, hand_out::HandOut, keys, preshared::NewPreshared, unknown_endpoint,
+};
 use crate::{
     cli::{Files, PeerAddArgs},
     command::{refused, warn},
     config::{self, Config, HostNetwork, MomentWritten, PeerWritten, allocate, edit, file::Editing},
-    key::{PrivateKey, PublicKey},
+    key::PublicKey,
     peer_config::{Secrets, wg_quick_with},
 };
 
@@ -20,14 +22,7 @@ pub(super) async fn run(files: &Files, args: &PeerAddArgs, networks: &[HostNetwo
     let config = config::parse(&files.config, &old, networks)?;
     let endpoint = endpoint(&config).await?.ok_or_else(|| unknown_endpoint(&files.config))?;
 
-    let (private_key, public_key) = match args.public_key {
-        Some(public_key) => (None, public_key),
-        None => {
-            let private_key = PrivateKey::generate().context("cannot read /dev/urandom")?;
-            let public_key = private_key.public_key();
-            (Some(private_key), public_key)
-        }
-    };
+    let (private_key, public_key) = keys(args.public_key)?;
     let addresses = match args.addresses.as_slice() {
         [] => allocate::next_addresses(&config.desired.addresses, &taken(&config))?,
         given => given.to_vec(),

@@ -1,11 +1,11 @@
 //! `relay peer rotate`: the same peer with other keys.
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use super::{
     apply_and_hand_out, edited, endpoint,
     hand_out::HandOut,
-    no_such_peer,
+    keys, no_such_peer,
     preshared::{NewPreshared, forget_unused},
     unknown_endpoint,
 };
@@ -13,7 +13,6 @@ use crate::{
     cli::{Files, PeerRotateArgs},
     command::{refused, warn},
     config::{self, HostNetwork, edit, file::Editing},
-    key::PrivateKey,
     peer_config::{Secrets, wg_quick_with},
 };
 
@@ -25,14 +24,7 @@ pub(super) async fn run(files: &Files, args: &PeerRotateArgs, networks: &[HostNe
     let endpoint = endpoint(&before).await?.ok_or_else(|| unknown_endpoint(&files.config))?;
     let (_, peer, _) = before.peer(name).ok_or_else(|| no_such_peer(name))?;
 
-    let (private_key, public_key) = match args.public_key {
-        Some(public_key) => (None, public_key),
-        None => {
-            let private_key = PrivateKey::generate().context("cannot read /dev/urandom")?;
-            let public_key = private_key.public_key();
-            (Some(private_key), public_key)
-        }
-    };
+    let (private_key, public_key) = keys(args.public_key)?;
     let psk = args.psk || peer.preshared_key.is_some();
     let preshared = psk.then(|| NewPreshared::create(editing.path(), name)).transpose()?;
     let mut new = edited(name, edit::set(&old, name, "public_key", public_key.to_string()))?;
