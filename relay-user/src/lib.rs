@@ -25,3 +25,4 @@ pub mod qr;
 pub mod report;
 pub mod stats;
 pub mod table;
+pub mod watch;

@@ -9,6 +9,7 @@ pub mod stats;
 pub mod status;
 mod surroundings;
 pub mod up;
+mod watch;
 
 use std::{
     io::Write as _,
