@@ -1,5 +1,6 @@
 //! relay as a service of systemd: its unit as systemd judges it, what it needs of root's rights, and what it tells.
 
+mod booted;
 mod notify;
 mod rights;
 mod unit_file;

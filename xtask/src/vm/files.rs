@@ -28,11 +28,14 @@ const EVERYDAY: [&str; 12] = [
 ];
 
 /// Without one of these no test can run. `cargo xtask setup` installs the packages that have them.
-const NEEDED: [&str; 20] = [
+const NEEDED: [&str; 25] = [
     "busybox",
     "conntrack",
     "curl",
     "ethtool",
+    "getent",
+    "groupadd",
+    "groupdel",
     "ip6tables",
     "ip6tables-legacy",
     "ip6tables-restore",
@@ -43,9 +46,11 @@ const NEEDED: [&str; 20] = [
     "iptables-legacy-save",
     "iptables-restore",
     "iptables-save",
+    "journalctl",
     "nft",
     "sh",
     "strace",
+    "systemctl",
     "wg",
     "wg-quick",
     "wireguard-go",
@@ -66,14 +71,18 @@ const WELCOME: [&str; 10] = [
     "tcpdump",
 ];
 
-/// Folders that tools load from by name at run time, and the few files of /etc they read.
-const DATA: [&str; 6] = [
+/// Folders that tools load from by name at run time, and the few files of /etc they read. Of systemd what a machine of
+/// the laboratory starts.
+const DATA: [&str; 9] = [
     "/usr/lib/x86_64-linux-gnu/xtables",
     "/usr/lib/tc",
     "/etc/iproute2",
     "/etc/protocols",
     "/etc/services",
     "/etc/ethertypes",
+    "/usr/lib/systemd/system",
+    "/usr/lib/systemd/systemd",
+    "/usr/lib/systemd/systemd-journald",
 ];
 
 /// Where the modules live that relay and its tests meet; what they depend on comes along.
