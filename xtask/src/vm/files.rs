@@ -228,8 +228,12 @@ pub(crate) fn needs(path: &Path) -> Result<Vec<PathBuf>> {
     if !start.starts_with(b"\x7fELF") {
         return Ok(Vec::new());
     }
-    // ldd fails on static programs: those need nothing.
-    let Ok(listing) = capture(Command::new("ldd").arg(path)) else { return Ok(Vec::new()) };
+    // A library that a program finds in a folder of its own may need another one of that folder. ldd fails on static
+    // programs: those need nothing.
+    let beside = path.parent().unwrap_or(path);
+    let Ok(listing) = capture(Command::new("ldd").arg(path).env("LD_LIBRARY_PATH", beside)) else {
+        return Ok(Vec::new());
+    };
     libraries(&listing).with_context(|| format!("libraries of {}", path.display()))
 }
 
