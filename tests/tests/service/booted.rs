@@ -11,14 +11,14 @@ use relay_tests::{
 };
 use serde_json::Value;
 
-use crate::DEADLINE;
+use crate::{DEADLINE, TCX};
 
 /// The phone in the tunnel.
 const PHONE: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 3);
 /// Pings before a restart, and after it.
 const CALM: u32 = 50;
 /// A watchdog that bites within a test's time.
-const WATCHDOG: &str = "[Service]\nWatchdogSec=6s\n";
+const WATCHDOG: &str = "[Service]\nWatchdogSec=10s\n";
 
 /// The hub, and two peers with cables to it.
 struct Star {
@@ -64,20 +64,35 @@ fn show(hub: &Booted<'_>, property: &str) -> Result<String> {
 
 #[test]
 fn a_service_of_systemd() -> Result<()> {
-    if !Booted::possible() {
-        guest::skip("this guest has no systemd");
+    if guest::line().is_some() && guest::kernel_version() < TCX {
+        guest::skip(
+            "systemd does the same on every kernel; here the rights of its unit are tried one by one",
+        );
         return Ok(());
     }
     let star = Star::new()?;
     let hub = Booted::boot(&star.hub, &binary()?)?;
-    let lived = life(&star, &hub);
-    lived.inspect_err(|_| eprintln!("the unit's journal:\n{}", hub.journal("relay")))
+    told(&hub, life(&star, &hub))?;
+    // The kernel has no part in what follows, and lifecycle kills a daemon in every way.
+    if guest::line().is_some() {
+        return told(&hub, removed(&star, &hub));
+    }
+    told(&hub, hung(&hub))?;
+    let hub = booted_again(&star, hub)?;
+    told(&hub, removed(&star, &hub))
+}
+
+/// With what the unit said, where something is wrong.
+fn told<T>(hub: &Booted<'_>, came: Result<T>) -> Result<T> {
+    came.inspect_err(|_| eprintln!("the unit's journal:\n{}", hub.journal("relay")))
 }
 
 fn life(star: &Star, hub: &Booted<'_>) -> Result<()> {
     hub.run(&format!("relay init --endpoint {VPS} --subnet6 none --manage-firewall=false"))?;
     hub.run("relay install")?;
-    hub.run("relay install")?;
+    let again = hub.command("relay").arg("install").output()?;
+    let said = String::from_utf8_lossy(&again.stderr).into_owned();
+    ensure!(again.status.success() && !said.contains("wrote"), "the second time: {said}");
     ensure!(hub.run("systemctl is-enabled relay")?.trim() == "enabled", "it is not enabled");
     hub.run("systemctl start relay")?;
     let begun = status(hub)?;
@@ -95,9 +110,7 @@ fn life(star: &Star, hub: &Booted<'_>) -> Result<()> {
     star.connected()?;
     restarted(star, hub, kernel)?;
     reloaded(hub)?;
-    hung(star, hub, kernel)?;
-    stopped(star, hub, kernel)?;
-    removed(star, hub)
+    stopped(star, hub, kernel)
 }
 
 /// Nobody notices, where the kernel carries the tunnel.
@@ -115,9 +128,9 @@ fn restarted(star: &Star, hub: &Booted<'_>, kernel: bool) -> Result<()> {
     ensure!(show(hub, "MainPID")? != before, "it was not restarted");
     more(pings.sent() + CALM)?;
     let tally = pings.end()?;
-    guest::fact(&serde_json::json!({
-        "case": "systemctl restart", "sent": tally.sent, "lost": tally.lost.len()
-    }));
+    guest::fact(
+        &serde_json::json!({ "case": "systemctl restart", "sent": tally.sent, "lost": tally.lost.len() }),
+    );
     ensure!(!kernel || tally.lost.is_empty(), "{} of {} pings were lost", tally.lost.len(), tally.sent);
     let status = status(hub)?;
     ensure!(status["fast_path"]["state"] == "on", "{status}");
@@ -138,7 +151,7 @@ fn reloaded(hub: &Booted<'_>) -> Result<()> {
 }
 
 /// A daemon that hangs is started anew.
-fn hung(star: &Star, hub: &Booted<'_>, kernel: bool) -> Result<()> {
+fn hung(hub: &Booted<'_>) -> Result<()> {
     let folder = hub.root().join("run/systemd/system/relay.service.d");
     std::fs::create_dir_all(&folder)?;
     std::fs::write(folder.join("watchdog.conf"), WATCHDOG)?;
@@ -151,8 +164,26 @@ fn hung(star: &Star, hub: &Booted<'_>, kernel: bool) -> Result<()> {
         ensure!(pid != hangs && state == "running", "process {pid} is {state}");
         Ok(())
     })?;
-    ensure!(show(hub, "NRestarts")? == "1", "restarted {} times", show(hub, "NRestarts")?);
-    if kernel { star.connected() } else { Ok(()) }
+    ensure!(hub.journal("relay").contains("atchdog timeout"), "somebody else started it");
+    Ok(())
+}
+
+/// A machine that boots brings the hub up by itself.
+fn booted_again<'a>(star: &'a Star, hub: Booted<'a>) -> Result<Booted<'a>> {
+    hub.shut_down()?;
+    // The laboratory's kernel stays; what a kernel forgets at its end is forgotten here.
+    let _ = star.hub.run("ip link delete wg0");
+    star.hub.run("nft flush ruleset")?;
+    star.hub.run("sysctl -qw net.ipv4.ip_forward=0 net.ipv6.conf.all.forwarding=0")?;
+    let hub = Booted::boot(&star.hub, &binary()?)?;
+    let up = wait_for("the hub to be up again", DEADLINE, || {
+        let status = status(&hub)?;
+        ensure!(status["fast_path"]["state"] == "on", "{status}");
+        ensure!(status["peers"] == 2, "{status}");
+        Ok(())
+    });
+    told(&hub, up)?;
+    Ok(hub)
 }
 
 /// The kernel's tunnel goes on, and `relay down` ends it.

@@ -6,9 +6,13 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use relay_tests::{guest::patience, netns::Netns};
+use relay_tests::{
+    guest::{self, patience},
+    lab::relay::{Relay, binary},
+    netns::Netns,
+};
 
-use crate::{DEADLINE, configured};
+use crate::DEADLINE;
 
 const SOCKET: &str = "/run/notify";
 
@@ -30,13 +34,18 @@ fn hear(manager: &UnixDatagram, words: &[&str]) -> Result<String> {
 
 #[test]
 fn a_life_is_told() -> Result<()> {
+    if guest::line().is_some() {
+        guest::skip("what relay says to a socket is the same on every kernel");
+        return Ok(());
+    }
     let machine = Netns::new("notify")?;
-    let hub = configured(&machine)?;
+    let hub = Relay::init(&machine, &binary()?)?;
+    hub.run(&["peer", "add", "phone"])?;
     let manager = machine.inside(|| UnixDatagram::bind(SOCKET).context("binding the manager's socket"))?;
     manager.set_read_timeout(Some(Duration::from_millis(200)))?;
     let daemon = hub.spawn_under(&["env", &format!("NOTIFY_SOCKET={SOCKET}")], &["up"])?;
     let ready = hear(&manager, &["READY=1"])?;
-    ensure!(ready.contains("STATUS=wg0: 0 of 2 peers connected, fast path on"), "{ready}");
+    ensure!(ready.contains("STATUS=wg0: 0 of 1 peers connected, fast path on"), "{ready}");
     // Who is told ready may ask at once.
     hub.run(&["status"])?;
     hear(&manager, &["WATCHDOG=1", "STATUS="])?;

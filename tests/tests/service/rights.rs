@@ -2,12 +2,13 @@
 
 use anyhow::{Context as _, Result, ensure};
 use relay_tests::{
-    lab::relay::Relay,
+    guest,
+    lab::relay::{Relay, binary},
     netns::{Netns, wait_for},
 };
 use serde_json::Value;
 
-use crate::{DEADLINE, configured, unit};
+use crate::{DEADLINE, TCX, unit};
 
 /// The unit's capabilities, as setpriv calls them.
 fn capabilities() -> Result<Vec<String>> {
@@ -20,7 +21,7 @@ fn capabilities() -> Result<Vec<String>> {
 
 /// A hub that needs all of them: its port is below 1024, and legacy iptables has rules.
 fn demanding(machine: &Netns) -> Result<Relay<'_>> {
-    let hub = configured(machine)?;
+    let hub = Relay::init(machine, &binary()?)?;
     hub.edit("listen_port = 51820", "listen_port = 443")?;
     machine.run("iptables-legacy -A FORWARD -i eth7 -j ACCEPT")?;
     Ok(hub)
@@ -39,6 +40,12 @@ fn complaint(capability: &str) -> Result<[&'static str; 2]> {
 
 #[test]
 fn the_unit_gives_what_relay_needs_and_nothing_more() -> Result<()> {
+    if guest::line().is_some() && guest::kernel_version() >= TCX {
+        guest::skip(
+            "here systemd itself starts relay with these rights; the host and an older kernel try each",
+        );
+        return Ok(());
+    }
     let machine = Netns::new("rights")?;
     let hub = demanding(&machine)?;
     let all = capabilities()?;
@@ -52,10 +59,11 @@ fn the_unit_gives_what_relay_needs_and_nothing_more() -> Result<()> {
             ensure!(words.iter().all(|word| said.contains(word)), "it said: {said}");
             Ok(())
         })?;
-        if machine.ended(daemon)?.is_none() {
+        // One that gave up has left nothing behind.
+        if one == "bpf" {
             machine.kill(daemon)?;
+            hub.run(&["down"]).context("after a start without bpf")?;
         }
-        hub.run(&["down"]).with_context(|| format!("after a start without {one}"))?;
     }
 
     hub.spawn_with_only(&all, &["up"])?;
