@@ -30,6 +30,8 @@ fn run(cli: Cli) -> Result<()> {
         match command {
             Command::Init(args) => command::init::run(&files, &args).await,
             Command::Import(args) => command::import::run(&files, &args).await,
+            Command::Install(args) => command::install::run(&files, &args),
+            Command::Uninstall => command::uninstall::run(&files).await,
             Command::Peer(args) => command::peer::run(&files, &args).await,
             Command::Up(args) => command::up::run(files.config, files.socket, args.down_on_exit).await,
             Command::Down => command::down::run(&files.config, &files.socket).await,

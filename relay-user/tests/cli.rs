@@ -18,7 +18,7 @@ use terminal::{INIT, Terminal, promise, without_keys};
 
 #[test]
 fn help() {
-    let commands: [&[&str]; 18] = [
+    let commands: [&[&str]; 20] = [
         &[],
         &["init"],
         &["up"],
@@ -37,6 +37,8 @@ fn help() {
         &["peer", "rotate"],
         &["peer", "remove"],
         &["import"],
+        &["install"],
+        &["uninstall"],
     ];
     for command in commands {
         let args: Vec<&str> = command.iter().copied().chain(["--help"]).collect();

@@ -3,11 +3,14 @@
 pub mod down;
 pub mod import;
 pub mod init;
+pub mod install;
 pub mod peer;
 pub mod reload;
 pub mod stats;
 pub mod status;
 mod surroundings;
+mod systemd;
+pub mod uninstall;
 pub mod up;
 mod watch;
 

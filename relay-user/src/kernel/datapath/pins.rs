@@ -99,8 +99,15 @@ impl Pins {
         remove_all(&self.folder())?;
         match fs::remove_dir(&self.root) {
             Ok(()) => Ok(()),
+            // Read-only or a mount of its own it is as systemd's service, whose unit removes it then.
             Err(error)
-                if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty) =>
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound
+                        | io::ErrorKind::DirectoryNotEmpty
+                        | io::ErrorKind::ReadOnlyFilesystem
+                        | io::ErrorKind::ResourceBusy
+                ) =>
             {
                 Ok(())
             }
