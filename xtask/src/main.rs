@@ -3,6 +3,7 @@
 mod bpf;
 mod build;
 mod check;
+mod dist;
 mod env;
 mod fuzz;
 mod lab;
@@ -39,6 +40,9 @@ enum Verb {
     /// Formatting, clippy for the host and for BPF, documentation; no warning passes
     #[command(after_help = "Example:\n  cargo xtask check")]
     Check,
+    /// Debian packages and tarballs of relay, for amd64 and arm64, with checksums
+    #[command(after_help = dist::EXAMPLES)]
+    Dist(dist::Args),
     /// A phone behind NAT fetches a page from a NAS behind carrier-grade NAT, in network namespaces
     #[command(after_help = lab::EXAMPLES)]
     Lab(lab::Args),
@@ -65,6 +69,7 @@ fn dispatch() -> anyhow::Result<()> {
         Verb::Run(args) => run::run(&env, &args),
         Verb::Test(args) => test::run(&env, &args),
         Verb::Check => check::run(&env),
+        Verb::Dist(args) => dist::run_verb(&env, &args),
         Verb::Lab(args) => lab::run(&env, &args),
         Verb::Fuzz(args) => fuzz::run(&env, &args),
     }

@@ -25,7 +25,8 @@ pub(crate) fn relays(env: &Env) -> Result<Vec<PathBuf>> {
     FEATURES.iter().map(|feature| relay(env, feature)).collect()
 }
 
-fn relay(env: &Env, feature: &str) -> Result<PathBuf> {
+/// Builds one of them.
+pub(crate) fn relay(env: &Env, feature: &str) -> Result<PathBuf> {
     bpf::next(env, feature)?;
     // With what cargo keeps for itself in the ordinary place nothing but relay's own crates is built again; with the
     // result elsewhere, `relay` stays the ordinary one.

@@ -3,6 +3,7 @@
 //! A height is a function of [`Env`] and nothing else; another one is a row in [`Height`] and an arm in `run_height`.
 
 use std::{
+    ffi::OsStr,
     path::Path,
     time::{Duration, Instant},
 };
@@ -11,7 +12,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use clap::ValueEnum;
 
 use crate::{
-    bpf, build,
+    bpf, build, dist,
     env::{Env, Profile},
     lab, next,
     process::{as_root, root_is_possible, run as run_command, say, time},
@@ -59,6 +60,8 @@ enum Height {
     Program,
     /// The real path of packets in network namespaces, and the laboratory; needs root
     Netns,
+    /// Debian packages for amd64 and arm64: what is in them, and relay for arm64 under QEMU
+    Packages,
     /// Seeded faults in the eBPF programs, each caught by a named test; needs root
     Mutants,
     /// All test programs on Debian's kernels, with kernel WireGuard, under QEMU
@@ -71,13 +74,14 @@ impl Height {
             Self::Unit => "unit",
             Self::Program => "program",
             Self::Netns => "netns",
+            Self::Packages => "packages",
             Self::Mutants => "mutants",
             Self::Vm => "vm",
         }
     }
 
     fn needs_root(self) -> bool {
-        !matches!(self, Self::Unit | Self::Vm)
+        !matches!(self, Self::Unit | Self::Packages | Self::Vm)
     }
 }
 
@@ -129,6 +133,7 @@ fn run_height(env: &Env, args: &Args, height: Height) -> Result<String> {
         Height::Unit => unit(env),
         Height::Program => program(env),
         Height::Netns => netns(env),
+        Height::Packages => packages(env),
         Height::Mutants => mutants(env),
         Height::Vm => guests(env, args),
     }
@@ -151,11 +156,15 @@ fn unit(env: &Env) -> Result<String> {
 const PROGRAM: &str = "program";
 /// The test program that expects each seeded fault to be caught.
 const MUTANTS: &str = "mutants";
+/// The test program that looks into packages.
+const PACKAGES: &str = "packages";
+/// The test program that installs one.
+const SERVICE: &str = "service";
 
 fn program(env: &Env) -> Result<String> {
     setup::running()?;
     bpf::object(env)?;
-    test_binaries(env, |name| name == PROGRAM, None)
+    test_binaries(env, |name| name == PROGRAM, None, &[])
 }
 
 /// Every test program that is not another height's, so that a new one is not forgotten.
@@ -163,24 +172,44 @@ fn netns(env: &Env) -> Result<String> {
     setup::netns(env)?;
     let relay = build::relay(env, Profile::Dev)?;
     next::relays(env)?;
-    let tests = test_binaries(env, |name| name != PROGRAM && name != MUTANTS, Some(&relay));
+    let packages = dist::for_tests(env)?;
+    let sets = [("RELAY_PACKAGES", packages.as_os_str())];
+    let chosen = |name: &str| ![PROGRAM, MUTANTS, PACKAGES].contains(&name);
+    let tests = test_binaries(env, chosen, Some(&relay), &sets);
     let told = lab::tell(env, &relay).context("the laboratory");
     Ok(format!("{}, the laboratory", tests.and_then(|names| told.map(|()| names))?))
+}
+
+/// What is in the packages of both architectures.
+fn packages(env: &Env) -> Result<String> {
+    let folder = dist::for_tests(env)?;
+    let mut sets = vec![("RELAY_PACKAGES", folder.as_os_str())];
+    // Where nothing can be built or run for the other architecture, its test says so.
+    let emulator = setup::arm64(env).and_then(|()| setup::unpacked::qemu_arm64(env));
+    let emulator = emulator.inspect_err(|error| say(format_args!("    no arm64: {error:#}"))).ok();
+    if let Some(emulator) = &emulator {
+        dist::foreign_for_tests(env)?;
+        sets.push(("RELAY_QEMU_ARM64", emulator.as_os_str()));
+    }
+    test_binaries(env, |name| name == PACKAGES, None, &sets)
 }
 
 fn mutants(env: &Env) -> Result<String> {
     setup::running()?;
     bpf::object(env)?;
     let faults = bpf::mutants(env)?;
-    let ran = test_binaries(env, |name| name == MUTANTS, None)?;
+    let ran = test_binaries(env, |name| name == MUTANTS, None, &[])?;
     Ok(format!("{ran}: {} seeded faults", faults.len()))
 }
 
-/// Every test program but the seeded faults, which say the same on any kernel.
+/// Every test program but the seeded faults and the contents of packages, which say the same on any kernel.
 fn guests(env: &Env, args: &Args) -> Result<String> {
     setup::guests(env)?;
     bpf::object(env)?;
-    let mut programs = vm::Programs::build(env, |name| name != MUTANTS)?;
+    let mut programs = vm::Programs::build(env, |name| name != MUTANTS && name != PACKAGES)?;
+    if args.program.as_deref().is_none_or(|program| program == SERVICE) {
+        programs.packages = Some(dist::for_tests(env)?);
+    }
     if args.program.as_deref().is_none_or(|program| program == next::TESTS) {
         programs.along.extend(next::relays(env)?);
     }
@@ -196,8 +225,14 @@ fn guests(env: &Env, args: &Args) -> Result<String> {
     outcome.verdict()
 }
 
-/// Builds the tests as who we are and runs the chosen ones as root: all of them, also when one fails.
-fn test_binaries(env: &Env, chosen: impl Fn(&str) -> bool, relay: Option<&Path>) -> Result<String> {
+/// Builds the tests as who we are and runs the chosen ones as root: all of them, also when one fails. `more` are variables
+/// that they get beside the usual ones.
+fn test_binaries(
+    env: &Env,
+    chosen: impl Fn(&str) -> bool,
+    relay: Option<&Path>,
+    more: &[(&'static str, &OsStr)],
+) -> Result<String> {
     let programs: Vec<_> = build::test_programs(env)?.into_iter().filter(|(name, _)| chosen(name)).collect();
     ensure!(!programs.is_empty(), "relay-tests has no such test program");
     // Who cannot be had is told by the test that would need him.
@@ -209,6 +244,7 @@ fn test_binaries(env: &Env, chosen: impl Fn(&str) -> bool, relay: Option<&Path>)
     let mut sets = vec![("RELAY_BPF_DIR", env.bpf.as_os_str()), ("GOTATUN_BIN", gotatun.as_os_str())];
     sets.extend(network_manager.as_ref().map(|root| ("RELAY_NETWORK_MANAGER", root.as_os_str())));
     sets.extend(relay.map(|relay| ("RELAY_BIN", relay.as_os_str())));
+    sets.extend(more);
     let mut failed = Vec::new();
     for (name, program) in &programs {
         let mut command = as_root(program, &sets)?;

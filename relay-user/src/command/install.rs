@@ -18,7 +18,7 @@ use crate::{
     desired::BackendChoice,
     failure::Failure,
     kernel::wireguard::kernel_available,
-    service::{self, Installation, PathError, Paths, SERVICE_GROUP, UNIT},
+    service::{self, Installation, PACKAGED_UNIT, PathError, Paths, SERVICE_GROUP, UNIT},
 };
 
 /// Writes the files, makes the group and enables the unit; says each thing that it did, and what to do next.
@@ -35,8 +35,10 @@ pub fn run(files: &Files, args: &InstallArgs) -> anyhow::Result<()> {
     }
     super::need_root("install a service")?;
     let (interface, userspace) = (interface(&config)?, userspace(&config)?);
-    let wanted =
-        service::files(&Installation { paths, interface: &interface, userspace }).map_err(refused)?;
+    let packaged = packaged()?;
+    let packaged = packaged.as_deref();
+    let wanted = service::files(&Installation { paths, interface: &interface, userspace, packaged })
+        .map_err(refused)?;
 
     if let Some(path) = replaceable(&binary) {
         eprintln!(
@@ -63,6 +65,15 @@ pub fn run(files: &Files, args: &InstallArgs) -> anyhow::Result<()> {
 
 fn refused(error: PathError) -> Failure {
     Failure::refused(error.to_string()).hint(error.hint())
+}
+
+/// The unit that a package brought.
+fn packaged() -> anyhow::Result<Option<String>> {
+    match fs::read_to_string(PACKAGED_UNIT) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("reading {PACKAGED_UNIT}")),
+    }
 }
 
 /// What a person does next.

@@ -12,20 +12,22 @@ use crate::{
     cli::Files,
     kernel::netlink::Netlink,
     observed::Link,
-    service::{SERVICE_GROUP, UNIT, no_files},
+    service::{PACKAGED_UNIT, SERVICE_GROUP, UNIT, no_files},
 };
 
 /// What systemd made for the service, and what of it is a person's own.
 const FOLDERS: [&str; 2] = ["/etc/relay", "/var/lib/relay"];
 
-/// Stops and disables the unit, removes the files and the group; says each thing that it did, and what stays.
+/// Stops and disables the unit, removes the files and the group unless they are a package's; says each thing that it did,
+/// and what stays.
 ///
 /// # Errors
 /// Not root; a file that cannot be removed; a tool of systemd that refuses.
 pub async fn run(files: &Files) -> anyhow::Result<()> {
     super::need_root("remove a service")?;
     let wanted = no_files();
-    if Path::new(wanted[0].path).exists() {
+    let packaged = Path::new(PACKAGED_UNIT).exists();
+    if packaged || Path::new(wanted[0].path).exists() {
         let now: &[&str] = if booted() { &["--now"] } else { &[] };
         run_tool("systemctl", &[&["disable"], now, &[UNIT]].concat())?;
         eprintln!("{UNIT} is stopped and disabled");
@@ -37,7 +39,13 @@ pub async fn run(files: &Files) -> anyhow::Result<()> {
     if found {
         read_again()?;
     }
-    if nix::unistd::Group::from_name(SERVICE_GROUP).context("look the group `relay` up")?.is_some() {
+    let group = nix::unistd::Group::from_name(SERVICE_GROUP).context("look the group `relay` up")?;
+    if packaged {
+        eprintln!(
+            "the unit and the group `{SERVICE_GROUP}` are the package's: `apt remove relay` removes it"
+        );
+        found = true;
+    } else if group.is_some() {
         run_tool("groupdel", &[SERVICE_GROUP])?;
         eprintln!("removed the group `{SERVICE_GROUP}`");
         found = true;

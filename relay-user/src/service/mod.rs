@@ -12,6 +12,9 @@ use crate::{
 /// The unit's name.
 pub const UNIT: &str = "relay.service";
 
+/// Where a package has the unit. `relay install` writes another only where that one does not fit.
+pub const PACKAGED_UNIT: &str = "/usr/lib/systemd/system/relay.service";
+
 /// The group whose members may ask the daemon.
 pub const SERVICE_GROUP: &str = GROUP;
 
@@ -48,6 +51,8 @@ pub struct Installation<'a> {
     pub interface: &'a InterfaceName,
     /// Whether the daemon carries the tunnel itself.
     pub userspace: bool,
+    /// What the unit of a package says, where there is one.
+    pub packaged: Option<&'a str>,
 }
 
 /// A file as it shall be.
@@ -96,8 +101,10 @@ pub fn files(installation: &Installation<'_>) -> Result<[Wanted; 3], PathError> 
          [Match]\nName={}\n\n[Link]\nUnmanaged=yes\n",
         installation.interface
     );
+    let unit = unit(installation.paths)?;
+    let unit = (installation.packaged != Some(&unit)).then_some(unit);
     Ok([
-        Wanted { path: UNIT_PATH, text: Some(unit(installation.paths)?) },
+        Wanted { path: UNIT_PATH, text: unit },
         Wanted { path: USERSPACE_PATH, text: userspace },
         Wanted { path: NETWORK_PATH, text: Some(network) },
     ])
@@ -192,12 +199,27 @@ mod tests {
     }
 
     #[test]
+    fn a_package_has_the_unit_already_where_it_fits() {
+        let interface = "wg0".parse().expect("name");
+        let packaged = unit_of(("/usr/bin/relay", DEFAULT_PATH, DEFAULT_SOCKET)).expect("a unit");
+        for (config, fits) in [(DEFAULT_PATH, true), ("/etc/other.toml", false)] {
+            let [binary, config, socket] = ["/usr/bin/relay", config, DEFAULT_SOCKET].map(Path::new);
+            let paths = Paths { binary, config, socket };
+            let packaged = Some(packaged.as_str());
+            let wanted = files(&Installation { paths, interface: &interface, userspace: true, packaged });
+            let wanted = wanted.expect("files");
+            assert_eq!(wanted[0].text.is_none(), fits);
+            assert!(wanted[1].text.is_some() && wanted[2].text.is_some(), "{wanted:?}");
+        }
+    }
+
+    #[test]
     fn what_is_written_is_what_is_removed() {
         let interface = "wg7".parse().expect("name");
         let [binary, config, socket] = [USUAL.0, USUAL.1, USUAL.2].map(Path::new);
         let paths = Paths { binary, config, socket };
         for userspace in [false, true] {
-            let wanted = files(&Installation { paths, interface: &interface, userspace });
+            let wanted = files(&Installation { paths, interface: &interface, userspace, packaged: None });
             let wanted = wanted.expect("files");
             assert_eq!(wanted.each_ref().map(|file| file.path), no_files().map(|file| file.path));
             assert_eq!(wanted[1].text.is_some(), userspace);

@@ -14,21 +14,21 @@ use serde_json::Value;
 use crate::{DEADLINE, TCX};
 
 /// The phone in the tunnel.
-const PHONE: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 3);
+pub(crate) const PHONE: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 3);
 /// Pings before a restart, and after it.
-const CALM: u32 = 50;
+pub(crate) const CALM: u32 = 50;
 /// A watchdog that bites within a test's time.
 const WATCHDOG: &str = "[Service]\nWatchdogSec=10s\n";
 
 /// The hub, and two peers with cables to it.
-struct Star {
-    hub: Netns,
-    home: Netns,
-    phone: Netns,
+pub(crate) struct Star {
+    pub(crate) hub: Netns,
+    pub(crate) home: Netns,
+    pub(crate) phone: Netns,
 }
 
 impl Star {
-    fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         let star = Self { hub: Netns::new("hub")?, home: Netns::new("home")?, phone: Netns::new("phone")? };
         star.hub.run(&format!("ip address add {VPS}/32 dev lo"))?;
         for (number, peer) in [&star.home, &star.phone].into_iter().enumerate() {
@@ -43,7 +43,7 @@ impl Star {
 
     /// Home reaches the phone through the hub; a hub that was made anew has to hear of both first. Peers of a userspace
     /// hub notice only after 15 s that it has lost their sessions (KEEPALIVE_TIMEOUT + REKEY_TIMEOUT, whitepaper 6.1).
-    fn connected(&self) -> Result<()> {
+    pub(crate) fn connected(&self) -> Result<()> {
         for (machine, other) in [(&self.phone, "10.9.0.1"), (&self.home, "10.9.0.3")] {
             wait_for(&format!("an answer from {other}"), DEADLINE, || {
                 machine.run(&format!("ping -n -q -c 1 -W 2 {other}")).map(drop)
@@ -54,11 +54,11 @@ impl Star {
 }
 
 /// `relay status --json`.
-fn status(hub: &Booted<'_>) -> Result<Value> {
+pub(crate) fn status(hub: &Booted<'_>) -> Result<Value> {
     serde_json::from_str(&hub.run("relay status --json")?).context("reading relay status --json")
 }
 
-fn show(hub: &Booted<'_>, property: &str) -> Result<String> {
+pub(crate) fn show(hub: &Booted<'_>, property: &str) -> Result<String> {
     Ok(hub.run(&format!("systemctl show --property={property} --value relay"))?.trim().to_owned())
 }
 
@@ -83,7 +83,7 @@ fn a_service_of_systemd() -> Result<()> {
 }
 
 /// With what the unit said, where something is wrong.
-fn told<T>(hub: &Booted<'_>, came: Result<T>) -> Result<T> {
+pub(crate) fn told<T>(hub: &Booted<'_>, came: Result<T>) -> Result<T> {
     came.inspect_err(|_| eprintln!("the unit's journal:\n{}", hub.journal("relay")))
 }
 

@@ -2,6 +2,7 @@
 
 mod booted;
 mod notify;
+mod packaged;
 mod rights;
 mod unit_file;
 

@@ -4,6 +4,7 @@
 //! that has it all loses no time here.
 
 mod apt;
+mod arm64;
 mod bpffs;
 mod gotatun;
 mod linker;
@@ -13,6 +14,7 @@ pub(crate) mod unpacked;
 
 use anyhow::{Context as _, Result};
 
+pub(crate) use arm64::ARM64;
 pub(crate) use toolchain::Toolchain;
 
 use crate::{env::Env, process};
@@ -40,9 +42,11 @@ pub(crate) fn everything(env: &Env) -> Result<()> {
     apt::ensure(voice, packages::RUN)?;
     apt::ensure(voice, packages::NETNS)?;
     apt::ensure(voice, packages::VM)?;
+    apt::ensure(voice, packages::DIST)?;
     let toolchain = toolchain::ensure(voice)?;
     linker::ensure(env, voice, &toolchain)?;
     gotatun::ensure(env, voice)?;
+    arm64::ensure(env, voice)?;
     lints(voice, &toolchain)?;
     bpffs::ensure(voice)?;
     process::say("==> everything is there");
@@ -84,6 +88,16 @@ pub(crate) fn guests(env: &Env) -> Result<()> {
     apt::ensure(Voice::Changes, packages::NETNS)?;
     apt::ensure(Voice::Changes, packages::VM)?;
     gotatun::ensure(env, Voice::Changes)
+}
+
+/// What packing packages needs.
+pub(crate) fn packing() -> Result<()> {
+    apt::ensure(Voice::Changes, packages::DIST)
+}
+
+/// What building for arm64 needs.
+pub(crate) fn arm64(env: &Env) -> Result<()> {
+    arm64::ensure(env, Voice::Changes)
 }
 
 /// What building libFuzzer needs.

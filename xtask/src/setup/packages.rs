@@ -30,6 +30,22 @@ pub(super) const LINKER: &[Package] = &[
 pub(super) const CLIPPY: &[Package] =
     &[package("rust-web-clippy", "/usr/bin/clippy-driver", "lints the eBPF programs")];
 
+/// For packing packages.
+pub(super) const DIST: &[Package] = &[
+    package("binutils", "readelf", "reads what a binary needs, and takes debug sections out of it"),
+    package("dpkg", "dpkg-deb", "packs Debian packages"),
+];
+
+/// For building for arm64 elsewhere.
+pub(super) const ARM64: &[Package] = &[
+    package(
+        "gcc-aarch64-linux-gnu",
+        "aarch64-linux-gnu-gcc",
+        "links relay for arm64, and compiles its SQLite",
+    ),
+    package("libc6-dev-arm64-cross", "/usr/aarch64-linux-gnu/include/stdio.h", "the C library of arm64"),
+];
+
 /// For `relay up`.
 pub(super) const RUN: &[Package] = &[package("nftables", "nft", "relay's own firewall table")];
 

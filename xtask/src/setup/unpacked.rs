@@ -17,6 +17,23 @@ use crate::{
 /// Debian's package of NetworkManager; installed it would bring udev along, and a systemd to match.
 const NETWORK_MANAGER: &str = "network-manager";
 
+/// Debian's package of emulators of single programs; installed it would register them with the kernel for all programs.
+const QEMU_USER: &str = "qemu-user-static";
+
+/// What runs a program of arm64 on another machine: the host's, or the one that is unpacked.
+pub(crate) fn qemu_arm64(env: &Env) -> Result<PathBuf> {
+    const PROGRAM: &str = "qemu-aarch64-static";
+    if let Some(found) = find_program(PROGRAM) {
+        return Ok(found);
+    }
+    let cache = env.tools.join(QEMU_USER);
+    let root = cache.join("root");
+    if !root.is_dir() {
+        fetch(QEMU_USER, &cache, &root)?;
+    }
+    Ok(root.join("usr/bin").join(PROGRAM))
+}
+
 /// Where NetworkManager's files are: the host's own root, or the one that they are unpacked in.
 pub(crate) fn network_manager(env: &Env) -> Result<PathBuf> {
     if find_program("NetworkManager").is_some() && find_program("nmcli").is_some() {

@@ -12,10 +12,12 @@ use super::kernel::Kernel;
 use crate::process::{capture, find_program};
 
 /// Packages of Debian whose programs every machine has; tests use them without thinking.
-const EVERYDAY: [&str; 12] = [
+const EVERYDAY: [&str; 15] = [
     "bash",
     "coreutils",
     "dash",
+    "diffutils",
+    "dpkg",
     "findutils",
     "grep",
     "hostname",
@@ -24,11 +26,15 @@ const EVERYDAY: [&str; 12] = [
     "mount",
     "procps",
     "sed",
+    "tar",
     "util-linux",
 ];
 
+/// What dpkg holds for installed in the guest: what relay's package depends on.
+const INSTALLED: [&str; 4] = ["libc6", "libgcc-s1", "nftables", "passwd"];
+
 /// Without one of these no test can run. `cargo xtask setup` installs the packages that have them.
-const NEEDED: [&str; 25] = [
+const NEEDED: [&str; 26] = [
     "busybox",
     "conntrack",
     "curl",
@@ -47,6 +53,7 @@ const NEEDED: [&str; 25] = [
     "iptables-restore",
     "iptables-save",
     "journalctl",
+    "ldconfig",
     "nft",
     "sh",
     "strace",
@@ -132,6 +139,12 @@ pub(crate) fn tools() -> Result<Tree> {
     tree.put("/etc/group", Entry::Text("root:x:0:\nnogroup:x:65534:\n".into()));
     tree.put("/etc/hosts", Entry::Text("127.0.0.1 localhost\n::1 localhost\n".into()));
     tree.put("/etc/nsswitch.conf", Entry::Text("passwd: files\ngroup: files\nhosts: files dns\n".into()));
+
+    let installed = capture(Command::new("dpkg").arg("--status").args(INSTALLED))?;
+    tree.put("/var/lib/dpkg/status", Entry::Text(installed));
+    for folder in ["info", "triggers", "updates"] {
+        tree.put(Path::new("/var/lib/dpkg").join(folder), Entry::Directory);
+    }
 
     let mut missing = Vec::new();
     for name in NEEDED {

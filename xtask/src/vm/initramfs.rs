@@ -21,7 +21,7 @@ use crate::env::Env;
 use crate::process::capture;
 
 /// To be raised when what the kept parts hold changes; in their names.
-const PARTS: u32 = 3;
+const PARTS: u32 = 4;
 
 /// What one test program may take in the guest, in seconds. PID 1 ends it then and goes on with the next.
 const PROGRAM_SECONDS: u64 = 25 * 60;
@@ -102,9 +102,27 @@ impl Guest<'_> {
         for folder in [&self.env.root.join("tests"), &self.env.bpf] {
             add_data(&mut tree, folder)?;
         }
+        for package in self.packages()? {
+            tree.put(&package, Entry::Copy(package.clone()));
+        }
         tree.put("/etc/relay-vm/plan.json", Entry::Text(self.plan().to_string()));
         self.forget_stripped(&tree)?;
         Ok(tree)
+    }
+
+    /// The packages that tests install.
+    fn packages(&self) -> Result<Vec<PathBuf>> {
+        let Some(folder) = &self.programs.packages else { return Ok(Vec::new()) };
+        let act = || format!("looking for packages in {}", folder.display());
+        let mut packages = Vec::new();
+        for entry in fs::read_dir(folder).with_context(act)? {
+            let path = entry.with_context(act)?.path();
+            // Those of the other architecture stay where they are.
+            if path.to_str().is_some_and(|path| path.ends_with("_amd64.deb")) {
+                packages.push(path);
+            }
+        }
+        Ok(packages)
     }
 
     /// A program without its debug sections, which would be half of the guest's memory, and its libraries.
@@ -179,6 +197,9 @@ impl Guest<'_> {
                 "TMPDIR": "/tmp",
             },
         });
+        if let Some(folder) = &self.programs.packages {
+            plan["environment"]["RELAY_PACKAGES"] = json!(folder);
+        }
         // Whoever searches with another seed does so in guests, too.
         if let Ok(seed) = std::env::var("RELAY_SEED") {
             plan["environment"]["RELAY_SEED"] = json!(seed);

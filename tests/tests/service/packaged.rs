@@ -1,0 +1,129 @@
+//! Debian's package under systemd as PID 1: installed, upgraded under traffic, removed and purged by dpkg.
+
+use std::{fs, path::PathBuf};
+
+use anyhow::{Context as _, Result, ensure};
+use relay_tests::{
+    booted::Booted,
+    guest,
+    lab::{peer::wg_quick_up, pings::Pings, relay::binary, world::VPS},
+    netns::wait_for,
+};
+
+use crate::{
+    DEADLINE, TCX,
+    booted::{CALM, PHONE, Star, show, status, told},
+};
+
+/// Where anything of relay's could be.
+const PLACES: &str = "/etc /usr /var/lib /run /sys/fs/bpf";
+
+/// Debian's name of this machine's architecture.
+const ARCH: &str = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
+
+/// The package of that revision, of which `cargo xtask` makes two.
+fn package(revision: u32) -> Result<PathBuf> {
+    let folder =
+        std::env::var_os("RELAY_PACKAGES").context("no RELAY_PACKAGES: run `cargo xtask test netns`")?;
+    let end = format!("-{revision}_{ARCH}.deb");
+    let mut found = fs::read_dir(&folder)?.filter_map(|entry| Some(entry.ok()?.path()));
+    let found = found.find(|path| path.to_str().is_some_and(|path| path.ends_with(&end)));
+    found.with_context(|| format!("no package *{end} in {}", folder.display()))
+}
+
+/// Installs it as `apt install ./relay.deb` would. Other packages' triggers, such as the index of man pages, are not ours.
+fn install(hub: &Booted<'_>, revision: u32) -> Result<()> {
+    fs::copy(package(revision)?, hub.root().join("var/tmp/relay.deb")).context("bringing the package in")?;
+    hub.run("dpkg --no-triggers --install /var/tmp/relay.deb")?;
+    hub.run("rm /var/tmp/relay.deb").map(drop)
+}
+
+/// Every file with relay in its name.
+fn traces(hub: &Booted<'_>) -> Result<Vec<String>> {
+    // Control groups and units come and go while it looks.
+    let found = hub.run(&format!("find {PLACES} -ignore_readdir_race -name *relay*"))?;
+    let mut found: Vec<_> = found.lines().map(str::to_owned).collect();
+    found.sort();
+    Ok(found)
+}
+
+#[test]
+fn a_package_of_debian() -> Result<()> {
+    if guest::line().is_some() && guest::kernel_version() < TCX {
+        guest::skip("dpkg does the same on every kernel");
+        return Ok(());
+    }
+    let star = Star::new()?;
+    let hub = Booted::boot(&star.hub, &binary()?)?;
+    told(&hub, life(&star, &hub))
+}
+
+fn life(star: &Star, hub: &Booted<'_>) -> Result<()> {
+    // What the laboratory brought along is no package's.
+    hub.run("rm -f /usr/local/bin/relay /usr/bin/relay")?;
+    let before = traces(hub)?;
+
+    install(hub, 1)?;
+    hub.run("getent group relay")?;
+    let differs = hub.run("dpkg --verify relay")?;
+    ensure!(differs.is_empty(), "not as they were packed:\n{differs}");
+    ensure!(show(hub, "LoadState")? == "loaded", "systemd does not know the unit");
+    ensure!(show(hub, "ActiveState")? == "inactive", "it runs without a configuration");
+    ensure!(show(hub, "UnitFileState")? == "disabled", "it is enabled without a word");
+
+    hub.run(&format!("relay init --endpoint {VPS} --subnet6 none --manage-firewall=false"))?;
+    hub.run("relay install")?;
+    ensure!(
+        !hub.root().join("etc/systemd/system/relay.service").exists(),
+        "a second unit hides the package's"
+    );
+    ensure!(show(hub, "UnitFileState")? == "enabled", "it is not enabled");
+    hub.run("systemctl start relay")?;
+    let kernel = status(hub)?["backend"] == "kernel";
+    for (name, machine) in [("home", &star.home), ("phone", &star.phone)] {
+        wg_quick_up(machine, "tunnel", &hub.run(&format!("relay peer add {name}"))?)?;
+    }
+    star.connected()?;
+    upgraded(star, hub, kernel)?;
+
+    hub.run("dpkg --remove relay")?;
+    ensure!(star.hub.run("ip link show wg0").is_err(), "wg0 is left");
+    ensure!(!star.hub.run("nft list ruleset")?.contains("relay"), "rules are left");
+    ensure!(hub.run("pgrep --exact relay").is_err(), "a daemon is left");
+    ensure!(hub.run("ls /etc/relay")?.contains("relay.toml"), "the configuration went too");
+    hub.run("dpkg --purge relay")?;
+    wait_for("nothing to be left", DEADLINE, || {
+        let after = traces(hub)?;
+        ensure!(after == before, "{after:#?} where there was {before:#?}");
+        Ok(())
+    })?;
+    ensure!(hub.run("getent group relay").is_err(), "the group is left");
+    Ok(())
+}
+
+/// Nobody notices, where the kernel carries the tunnel.
+fn upgraded(star: &Star, hub: &Booted<'_>, kernel: bool) -> Result<()> {
+    let pings = Pings::start(&star.home, PHONE)?;
+    let more = |until: u32| {
+        wait_for("pings", DEADLINE, || {
+            ensure!(pings.sent() >= until, "{} of {until}", pings.sent());
+            Ok(())
+        })
+    };
+    more(CALM)?;
+    let before = show(hub, "MainPID")?;
+    install(hub, 2)?;
+    let after = show(hub, "MainPID")?;
+    more(pings.sent() + CALM)?;
+    let tally = pings.end()?;
+    guest::fact(
+        &serde_json::json!({ "case": "dpkg --install", "sent": tally.sent, "lost": tally.lost.len() }),
+    );
+    ensure!(before != after, "the old daemon goes on");
+    let program = hub.run(&format!("readlink /proc/{after}/exe"))?;
+    ensure!(program.trim() == "/usr/bin/relay", "what runs is {program}");
+    ensure!(!kernel || tally.lost.is_empty(), "{} of {} pings were lost", tally.lost.len(), tally.sent);
+    let status = status(hub)?;
+    ensure!(status["fast_path"]["state"] == "on", "{status}");
+    Ok(())
+}
