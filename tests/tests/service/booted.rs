@@ -262,8 +262,7 @@ fn removed(star: &Star, hub: &Booted<'_>) -> Result<()> {
     hub.run("relay uninstall")?;
     ensure!(star.hub.run("ip link show wg0").is_err(), "wg0 is left");
     ensure!(!star.hub.run("nft list ruleset")?.contains("relay"), "rules are left");
-    let files = hub.run("find /etc/systemd /usr/lib/systemd /sys/fs/bpf /var/lib/relay -name *relay*");
-    let files = files.unwrap_or_default();
+    let files = hub.run("find /etc/systemd /usr/lib/systemd /sys/fs/bpf /var/lib -name *relay*")?;
     ensure!(files.is_empty(), "left: {files}");
     ensure!(hub.run("getent group relay").is_err(), "the group is left");
     ensure!(hub.run("ls /etc/relay")?.contains("relay.toml"), "the configuration went too");
