@@ -28,7 +28,8 @@ umount /run/cgroup
 exec unshare --mount --propagation private --uts --ipc --cgroup --pid --fork sh -c "$INNER""#;
 
 /// What a boot loader and an initramfs do, with as little to start as systemd can do with. Its console is not the test's,
-/// and of the kernel's settings it may change those of the network alone, which are the machine's.
+/// and of the kernel's settings it may change those of the network alone, which are the machine's. In a read-only
+/// /sys there is nobody to wait for who would name devices.
 const INNER: &str = r#"set -e
 cd /run/disk
 mkdir -p up work root
@@ -53,6 +54,7 @@ mount -o remount,bind,rw proc/sys/net
 mount -t sysfs sysfs sys
 mount -t bpf bpf sys/fs/bpf
 mount -t cgroup2 cgroup2 sys/fs/cgroup
+mount -o remount,bind,ro sys
 mount --rbind /dev dev
 mount --bind /dev/null dev/console
 mount -t tmpfs -o mode=0755 tmpfs run

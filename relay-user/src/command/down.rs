@@ -8,7 +8,7 @@ use crate::{
     daemon,
     desired::InterfaceName,
     host,
-    kernel::{lock::Lock, netlink::Netlink},
+    kernel::{datapath::PIN_ROOT, lock::Lock, netlink::Netlink},
     report::Reloaded,
 };
 
@@ -22,7 +22,12 @@ pub async fn run(config: &Path, socket: &Path) -> anyhow::Result<()> {
     } else {
         match client::down(socket).await {
             Err(ControlError::NotRunning(_)) => without_daemon(config, Some(socket)).await?,
-            answer => answer?,
+            answer => {
+                let done = answer?;
+                // A daemon in a sandbox could not; what is not empty is another relay's.
+                let _ = std::fs::remove_dir(PIN_ROOT);
+                done
+            }
         }
     };
     for change in &done.changes {

@@ -69,8 +69,10 @@ pub(super) fn read_again() -> anyhow::Result<()> {
         return Ok(());
     }
     run("systemctl", &["daemon-reload"])?;
-    if is_active("systemd-networkd.service") {
-        run("networkctl", &["reload"])?;
+    if is_active("systemd-networkd.service")
+        && let Err(error) = run("networkctl", &["reload"])
+    {
+        eprintln!("warning: {error:#}; `systemctl restart systemd-networkd` makes it read its files again");
     }
     Ok(())
 }

@@ -10,9 +10,10 @@ use super::{
 };
 use crate::{
     cli::Files,
+    control::server::GROUP,
     kernel::netlink::Netlink,
     observed::Link,
-    service::{PACKAGED_UNIT, SERVICE_GROUP, UNIT, no_files},
+    service::{PACKAGED_UNIT, UNIT, no_files},
 };
 
 /// What systemd made for the service, and what of it is a person's own.
@@ -39,15 +40,13 @@ pub async fn run(files: &Files) -> anyhow::Result<()> {
     if found {
         read_again()?;
     }
-    let group = nix::unistd::Group::from_name(SERVICE_GROUP).context("look the group `relay` up")?;
+    let group = nix::unistd::Group::from_name(GROUP).context("look the group `relay` up")?;
     if packaged {
-        eprintln!(
-            "the unit and the group `{SERVICE_GROUP}` are the package's: `apt remove relay` removes it"
-        );
+        eprintln!("the unit and the group `{GROUP}` are the package's: `apt remove relay` removes it");
         found = true;
     } else if group.is_some() {
-        run_tool("groupdel", &[SERVICE_GROUP])?;
-        eprintln!("removed the group `{SERVICE_GROUP}`");
+        run_tool("groupdel", &[GROUP])?;
+        eprintln!("removed the group `{GROUP}`");
         found = true;
     }
     if !found {

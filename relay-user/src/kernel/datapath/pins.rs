@@ -99,7 +99,8 @@ impl Pins {
         remove_all(&self.folder())?;
         match fs::remove_dir(&self.root) {
             Ok(()) => Ok(()),
-            // Read-only or a mount of its own it is as systemd's service, whose unit removes it then.
+            // In the sandbox of systemd's service the folder is a mount in what is read-only; `relay down`, which stands
+            // outside, removes it then.
             Err(error)
                 if matches!(
                     error.kind(),
