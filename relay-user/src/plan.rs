@@ -162,7 +162,7 @@ pub fn left_out(desired: &Desired, observed: &Observed) -> usize {
 fn wanted(desired: &Desired, observed: &Observed, state: &DatapathState) -> Maps {
     let index = observed.link.as_ref().map_or(0, |link| link.index);
     let device = observed.device.as_ref();
-    datapath_plan::desired_maps(desired, device, index, &observed.routes, &state.slots)
+    datapath_plan::desired_maps(&desired.into(), device, index, &observed.routes, &state.slots)
 }
 
 fn takes_away(change: &MapChange) -> bool {

@@ -112,6 +112,15 @@ impl Datapath {
         &self.interface
     }
 
+    /// Takes the program off the device that it was attached to, whatever its name is by now; the maps stay pinned.
+    /// Does nothing where the device is gone.
+    ///
+    /// # Errors
+    /// The kernel refuses; calling [`remove`] goes on where it stopped.
+    pub fn detach(self) -> Result<(), DatapathError> {
+        hook::detach(&self.pins, Some(self.interface.index))
+    }
+
     /// Whether the program still sits on the interface, and how; `None` after somebody took it off or the device was
     /// made anew.
     ///
