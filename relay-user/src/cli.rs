@@ -4,7 +4,7 @@ mod peer;
 
 use std::path::PathBuf;
 
-use crate::{config::DEFAULT_PATH, desired::InterfaceName};
+use crate::{config::DEFAULT_PATH, desired::InterfaceName, kernel::namespace::NamespaceName};
 use clap::{Args, Parser, Subcommand};
 use ipnet::{Ipv4Net, Ipv6Net};
 
@@ -71,6 +71,21 @@ pub enum Command {
     Stats(ShowArgs),
     /// Add, show, change and remove peers
     Peer(PeerArgs),
+    /// Accelerate a WireGuard interface that somebody else keeps, in the foreground
+    #[command(after_help = "Examples:
+  relay adopt wg0
+  relay adopt wg0 --netns $(docker inspect -f '{{.State.Pid}}' wg-easy)
+  relay status --adopted wg0
+
+Only the fast path is relay's: peers, addresses, routes and firewall stay with whoever made the interface, and relay
+follows as they change. Ctrl-C ends relay, and the fast path goes on as it is; `relay release` takes it off. In a
+container's network namespace relay ends when the container does, so let a service start it again.")]
+    Adopt(AdoptArgs),
+    /// Take the fast path off an adopted interface, which is then as it was before
+    #[command(after_help = "Examples:
+  relay release wg0
+  relay release wg0 --netns /run/netns/vpn")]
+    Release(AdoptArgs),
     /// Move in from wg-quick or wg-easy: show what would become of it, and write it
     Import(ImportArgs),
 }
@@ -159,12 +174,41 @@ pub struct UpArgs {
     pub down_on_exit: bool,
 }
 
+/// `relay adopt` and `relay release`.
+#[derive(Debug, Args)]
+pub struct AdoptArgs {
+    /// The interface
+    #[arg(value_name = "INTERFACE")]
+    pub interface: InterfaceName,
+    /// The network namespace that it is in: a process in it, or its file
+    #[arg(long, value_name = "PATH|PID")]
+    pub netns: Option<NamespaceName>,
+}
+
 /// What all commands that only show take.
 #[derive(Debug, Args)]
 pub struct ShowArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+    /// An adopted interface in place of the hub
+    #[arg(long, value_name = "INTERFACE")]
+    pub adopted: Option<InterfaceName>,
+    /// The network namespace that it is in, as `relay adopt` was told
+    #[arg(long, value_name = "PATH|PID", requires = "adopted")]
+    pub netns: Option<NamespaceName>,
+}
+
+impl Command {
+    /// The network namespace to do it in, if not our own.
+    #[must_use]
+    pub const fn namespace(&self) -> Option<&NamespaceName> {
+        match self {
+            Self::Adopt(args) | Self::Release(args) => args.netns.as_ref(),
+            Self::Status(args) | Self::Stats(args) => args.netns.as_ref(),
+            _ => None,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -5,15 +5,17 @@ use std::{path::Path, time::SystemTime};
 use anyhow::Context as _;
 
 use crate::{
+    adopt::{self, Foreign, Options},
     config,
     control::client::{self, ControlError},
     daemon,
-    desired::Backend,
+    desired::{Backend, InterfaceName},
     kernel::{
         datapath::{self, Interface, PinnedMaps, Pins},
         netlink::Netlink,
         wireguard,
     },
+    maps::Counters,
     observed::LinkKind,
     report::{FastPath, Stats},
     stats, table,
@@ -28,11 +30,27 @@ pub async fn run(config: &Path, socket: &Path, json: bool) -> anyhow::Result<()>
         Err(ControlError::NotRunning(_)) => without_daemon(config).await?,
         answer => answer?,
     };
+    show(&stats, json)
+}
+
+/// Prints those of an adopted interface.
+///
+/// # Errors
+/// Neither its keeper nor the kernel can be asked.
+pub async fn of_adopted(options: &Options, json: bool) -> anyhow::Result<()> {
+    let stats = match client::stats(&options.socket).await {
+        Err(ControlError::NotRunning(_)) => without_keeper(options).await?,
+        answer => answer?,
+    };
+    show(&stats, json)
+}
+
+fn show(stats: &Stats, json: bool) -> anyhow::Result<()> {
     if json {
-        return super::print_json(&stats);
+        return super::print_json(stats);
     }
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    super::print(&table::stats(&stats, now))
+    super::print(&table::stats(stats, now))
 }
 
 async fn without_daemon(path: &Path) -> anyhow::Result<Stats> {
@@ -46,10 +64,27 @@ async fn without_daemon(path: &Path) -> anyhow::Result<Stats> {
     let backend = if link.kind == LinkKind::WireGuard { Backend::Kernel } else { Backend::Userspace };
     let device = wireguard::read(name, backend)?;
 
-    let pins = Pins::new(name.clone());
-    let interface = Interface { name: name.clone(), index: link.index };
-    let attached = datapath::attached(&interface, &pins)?;
-    let maps = if pins.exist() { Some(PinnedMaps::open(&pins)?) } else { None };
+    let (fast_path, counters) = left_behind(name, link.index, &Pins::new(name.clone()))?;
+    Ok(stats::collect(&desired, backend, fast_path, device.as_ref(), counters.as_ref()))
+}
+
+async fn without_keeper(options: &Options) -> anyhow::Result<Stats> {
+    super::need_root("read counters without whoever keeps the interface")?;
+    let place = &options.place;
+    let seen = Foreign::open(place.clone())?.see().await?;
+    let (fast_path, counters) = left_behind(&place.interface, seen.link.index, &place.pins())?;
+    Ok(adopt::report::stats(place, seen.backend, fast_path, Some(&seen.device), counters.as_ref()))
+}
+
+/// The fast path that goes on without its daemon.
+fn left_behind(
+    name: &InterfaceName,
+    index: u32,
+    pins: &Pins,
+) -> anyhow::Result<(FastPath, Option<Counters>)> {
+    let interface = Interface { name: name.clone(), index };
+    let attached = datapath::attached(&interface, pins)?;
+    let maps = if pins.exist() { Some(PinnedMaps::open(pins)?) } else { None };
     let counters = maps.as_ref().map(PinnedMaps::counters).transpose()?;
     let enabled = maps.as_ref().map(PinnedMaps::read).transpose()?.is_some_and(|state| state.enabled);
     let fast_path = match (attached, enabled) {
@@ -57,5 +92,5 @@ async fn without_daemon(path: &Path) -> anyhow::Result<Stats> {
         (Some(_), false) => FastPath::off("as the daemon left it; no daemon runs"),
         (None, _) => FastPath::off("not attached; no daemon runs"),
     };
-    Ok(stats::collect(&desired, backend, fast_path, device.as_ref(), counters.as_ref()))
+    Ok((fast_path, counters))
 }
