@@ -64,11 +64,11 @@ pub enum Command {
     #[command(after_help = "Example:\n  relay reload")]
     Reload,
     /// Say how the hub is, and what is wrong if something is
-    #[command(after_help = "Examples:\n  relay status\n  relay status --json")]
-    Status(ShowArgs),
+    #[command(after_help = "Examples:\n  relay status\n  relay status --json\n  relay status --adopted wg0")]
+    Status(ReportArgs),
     /// Show what each peer has received and sent, and by which path
-    #[command(after_help = "Examples:\n  relay stats\n  relay stats --json")]
-    Stats(ShowArgs),
+    #[command(after_help = "Examples:\n  relay stats\n  relay stats --json\n  relay stats --adopted wg0")]
+    Stats(ReportArgs),
     /// Add, show, change and remove peers
     Peer(PeerArgs),
     /// Accelerate a WireGuard interface that somebody else keeps, in the foreground
@@ -77,9 +77,10 @@ pub enum Command {
   relay adopt wg0 --netns $(docker inspect -f '{{.State.Pid}}' wg-easy)
   relay status --adopted wg0
 
-Only the fast path is relay's: peers, addresses, routes and firewall stay with whoever made the interface, and relay
-follows as they change. Ctrl-C ends relay, and the fast path goes on as it is; `relay release` takes it off. In a
-container's network namespace relay ends when the container does, so let a service start it again.")]
+Only the fast path is relay's: peers, addresses, routes and firewall stay with whoever made the
+interface, and relay follows as they change. Ctrl-C ends relay, and the fast path goes on as it is;
+`relay release` takes it off. With --netns relay ends, and takes it off, when that process or file
+does: a container that starts again has another namespace, so let a service start relay again.")]
     Adopt(AdoptArgs),
     /// Take the fast path off an adopted interface, which is then as it was before
     #[command(after_help = "Examples:
@@ -191,6 +192,14 @@ pub struct ShowArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// `relay status` and `relay stats`.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// How to print it.
+    #[command(flatten)]
+    pub show: ShowArgs,
     /// An adopted interface in place of the hub
     #[arg(long, value_name = "INTERFACE")]
     pub adopted: Option<InterfaceName>,

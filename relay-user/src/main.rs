@@ -43,12 +43,12 @@ fn run(cli: Cli) -> Result<()> {
             Command::Adopt(args) => command::adopt::run(adoption(args.interface)).await,
             Command::Release(args) => command::release::run(&adoption(args.interface)).await,
             Command::Status(args) => match args.adopted.map(adoption) {
-                Some(adoption) => command::status::of_adopted(&adoption, args.json).await,
-                None => command::status::run(&files.socket, args.json).await,
+                Some(adoption) => command::status::of_adopted(&adoption, args.show.json).await,
+                None => command::status::run(&files.socket, args.show.json).await,
             },
             Command::Stats(args) => match args.adopted.map(adoption) {
-                Some(adoption) => command::stats::of_adopted(&adoption, args.json).await,
-                None => command::stats::run(&files.config, &files.socket, args.json).await,
+                Some(adoption) => command::stats::of_adopted(&adoption, args.show.json).await,
+                None => command::stats::run(&files.config, &files.socket, args.show.json).await,
             },
         }
     })
