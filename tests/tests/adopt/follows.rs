@@ -3,7 +3,10 @@
 
 use anyhow::{Context as _, Result, ensure};
 use ipnet::IpNet;
-use relay_tests::netns::{Netns, wait_for};
+use relay_tests::{
+    lab::peer,
+    netns::{Netns, wait_for},
+};
 use relay_user::key::PublicKey;
 
 use crate::{
@@ -20,7 +23,7 @@ fn two_interfaces_of_others() -> Result<()> {
     let hubs = [(quick.hub()?, &quick.pair, "10.6.0"), (easy.hub(&quick.vps), &easy.pair, "10.8.0")];
     let mut before = Vec::new();
     for (hub, pair, net) in &hubs {
-        before.push((hub.traces()?, pair.what_comes_of_packets(net)));
+        before.push((hub.traces()?, pair.what_comes_of_packets(net)?));
     }
     for (hub, ..) in &hubs {
         hub.adopt()?;
@@ -34,11 +37,8 @@ type Hubs<'a> = [(Hub<'a>, &'a Pair, &'a str); 2];
 fn followed(hubs: &Hubs<'_>, before: &[(String, Vec<String>)]) -> Result<()> {
     for ((hub, pair, net), (_, packets)) in hubs.iter().zip(before) {
         carried(hub, pair).with_context(|| format!("{net}: adopted"))?;
-        let now = pair.what_comes_of_packets(net);
+        let now = pair.what_comes_of_packets(net)?;
         ensure!(now == *packets, "{net}: without the fast path:\n{packets:#?}\nwith it:\n{now:#?}");
-        // All but the last, which a userspace WireGuard leaves without an answer.
-        let answered = packets.iter().filter(|line| line.contains("icmp_seq")).count();
-        ensure!(answered + 1 >= packets.len(), "{net}: no answers: {packets:#?}");
     }
     let [(quick, pair, _), (container, behind, _)] = hubs;
     let deployment = world::deployment();
@@ -50,7 +50,6 @@ fn followed(hubs: &Hubs<'_>, before: &[(String, Vec<String>)]) -> Result<()> {
     heard_of(behind)?;
 
     for (hub, pair, net) in [(quick, pair, "wg-quick's"), (container, behind, "wg-easy's")] {
-        carried(hub, pair).with_context(|| format!("{net}: followed"))?;
         lan_without_route(hub, pair).with_context(|| net.to_owned())?;
         drop_policy(hub, pair).with_context(|| net.to_owned())?;
     }
@@ -67,9 +66,9 @@ fn followed(hubs: &Hubs<'_>, before: &[(String, Vec<String>)]) -> Result<()> {
 fn carried(hub: &Hub<'_>, pair: &Pair) -> Result<()> {
     wait_for("all packets to take the fast path", DEADLINE, || {
         let before = hub.stats()?;
-        pair.phone.run(&format!("ping -n -c 3 -i 0.2 -W 2 {NAS}"))?;
+        pair.phone.run(&format!("ping -n -c 2 -i 0.2 -W 2 {NAS}"))?;
         let (redirected, seen) = hub.stats()?.since(&before)?;
-        ensure!(redirected >= 6 && redirected == seen, "{redirected} of {seen} packets");
+        ensure!(redirected >= 4 && redirected == seen, "{redirected} of {seen} packets");
         Ok(())
     })?;
     let stats = hub.stats()?;
@@ -122,6 +121,7 @@ fn clients(hub: &Hub<'_>, [home, phone]: [PublicKey; 2]) -> Result<()> {
 }
 
 fn heard_of(pair: &Pair) -> Result<()> {
+    peer::new_session(&pair.phone, "wg0")?;
     wait_for("the hub to answer", DEADLINE, || pair.phone.run("ping -n -c 1 -W 1 10.8.0.1")).map(drop)
 }
 

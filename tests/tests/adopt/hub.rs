@@ -170,7 +170,12 @@ impl Hub<'_> {
             };
             // And another address of the link, where it is a TUN device.
             let lines = answer.lines().filter(|line| !line.contains("fe80::"));
-            let answer: String = lines.map(unnumbered).collect();
+            let mut lines: Vec<String> = lines.map(unnumbered).collect();
+            if question.starts_with("wg ") {
+                // wireguard-go lists its peers in any order.
+                lines.sort();
+            }
+            let answer = lines.concat();
             all.push_str(&format!("# {question}\n{answer}"));
         }
         let pins = self.pins()?;

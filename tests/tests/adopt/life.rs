@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use anyhow::{Context as _, Result, ensure};
 use relay_tests::{
-    lab::{pings::Pings, relay::programs_on},
+    lab::{peer, pings::Pings, relay::programs_on},
     netns::{Netns, wait_for},
 };
 
@@ -74,6 +74,9 @@ fn it_outlives_its_keeper_and_its_interface() -> Result<()> {
         Ok(())
     })?;
     hub.wg_quick("up")?;
+    for machine in [&world.pair.home, &world.pair.phone] {
+        peer::new_session(machine, "wg0")?;
+    }
     hub.wait_for_fast_path("on", "")?;
     redirected(&hub, &world.pair)?;
     ensure!(programs_on(&world.vps, hub.interface)? == 1, "not one program on the hook");

@@ -117,8 +117,8 @@ impl Pair {
     }
 
     /// What comes of packets of the kinds that a router may get wrong, in words that tell no time.
-    pub(crate) fn what_comes_of_packets(&self, net: &str) -> Vec<String> {
-        let questions = [
+    pub(crate) fn what_comes_of_packets(&self, net: &str) -> Result<Vec<String>> {
+        let mut questions = vec![
             format!("-c 2 -i 0.2 -W 5 {net}.2"),
             format!("-c 2 -i 0.2 -W 5 {NAS}"),
             format!("-c 1 -W 5 {net}.1"),
@@ -130,22 +130,28 @@ impl Pair {
             format!("-c 1 -W 5 -M do -s 1352 {NAS}"),
             // In fragments.
             format!("-c 1 -W 5 -s 3000 {NAS}"),
-            // Nobody's.
-            format!("-c 1 -W 5 {net}.77"),
         ];
+        if self.phone.inside(has_kernel_wireguard)? {
+            // Nobody's. A userspace WireGuard leaves it without an answer.
+            questions.push(format!("-c 1 -W 5 {net}.77"));
+        }
         let ask = |question: String| {
             // What was learned of the path's MTU would keep the next packet at home.
             let _ = self.phone.run("ip route flush cache");
-            let output = self.phone.command("ping").arg("-n").args(question.split(' ')).output();
-            let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
-            let text = text.unwrap_or_else(|error| error.to_string());
+            let output = self.phone.command("ping").arg("-n").args(question.split(' ')).output()?;
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
             let line = |line: &str| line.split(" time").next().unwrap_or_default().to_owned();
             let lines: Vec<String> =
                 text.lines().filter(|line| line.contains("icmp_seq")).map(line).collect();
-            format!("ping {question}: {}", lines.join(" | "))
+            ensure!(!lines.is_empty(), "ping {question}: no answer");
+            Ok(format!("ping {question}: {}", lines.join(" | ")))
         };
         questions.into_iter().map(ask).collect()
     }
+}
+
+fn has_kernel_wireguard() -> Result<bool> {
+    Ok(wireguard::kernel_available().is_ok())
 }
 
 /// wg-quick's hub: the machine and its peers, all connected.
@@ -174,7 +180,7 @@ impl WgQuick {
 
     /// A userspace WireGuard's socket is where its mounts are, which both hubs share; so their names must differ.
     pub(crate) fn hub(&self) -> Result<Hub<'_>> {
-        let kernel = self.vps.inside(|| Ok(wireguard::kernel_available().is_ok()))?;
+        let kernel = self.vps.inside(has_kernel_wireguard)?;
         let (interface, file) =
             if kernel { ("wg0", "/run/quick/wg0.conf") } else { ("wg-old", "/run/quick/wg-old.conf") };
         Ok(Hub { vps: &self.vps, interface, file, container: None })
@@ -193,7 +199,7 @@ impl WgEasy {
     pub(crate) fn new(vps: &Netns) -> Result<Self> {
         let container = Netns::new("container")?;
         let mut sleep = container.command("sleep");
-        let first = container.spawn(sleep.arg("infinity"))?;
+        let first = container.spawn(sleep.arg("1000"))?;
         let pair = Pair::new(&container, 3)?;
         let this = Self { container, first, pair };
         let deployment = deployment();
