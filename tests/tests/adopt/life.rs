@@ -91,24 +91,20 @@ fn it_outlives_its_keeper_and_its_interface() -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn it_ends_with_its_container() -> Result<()> {
-    let vps = Netns::new("vps")?;
-    let easy = WgEasy::new(&vps)?;
-    let hub = easy.hub(&vps);
+/// A container that ends takes its keeper with it, and relay keeps nothing of a namespace that nobody can name.
+pub(crate) fn it_ends_with_its_container(hub: &Hub<'_>, easy: &WgEasy) -> Result<()> {
     let keeper = hub.adopt()?;
-    redirected(&hub, &easy.pair)?;
     let pins = hub.pins()?;
     easy.container.kill(easy.first)?;
-    let status = ended(&vps, keeper)?;
+    let status = ended(hub.vps, keeper)?;
     let said = hub.said();
     ensure!(
         !status.success() && said.contains("has ended") && said.contains("hint: adopt"),
         "{status}: {said}"
     );
-    ensure!(vps.inside(|| Ok(!pins.exist()))?, "pins are left");
+    ensure!(hub.vps.inside(|| Ok(!pins.exist()))?, "pins are left");
     ensure!(programs_on(&easy.container, "wg0")? == 0, "the program is left");
-    let left = vps.run("find /run/relay").unwrap_or_default();
+    let left = hub.vps.run("find /run/relay").unwrap_or_default();
     ensure!(left.is_empty(), "{left}");
     Ok(())
 }
