@@ -191,7 +191,16 @@ impl Foreign {
             analysis::HostFacts { adopted: true, ..facts(Some(&seen.link), pins, seen.rules.clone()) };
         let prefixes: Vec<_> = seen.tunnel.prefixes().collect();
         let ruleset = self.ruleset.as_ref()?;
-        Some(analysis::tunnel_forwarding(ruleset, &seen.link.name, &prefixes, &facts))
+        let mut forwarding = analysis::tunnel_forwarding(ruleset, &seen.link.name, &prefixes, &facts);
+        if let (analysis::TunnelForwarding::Kept { hint, .. }, Some(_)) =
+            (&mut forwarding, &self.place.namespace)
+        {
+            *hint = format!(
+                "{hint}; there, that is with `{}` in front of a command",
+                self.place.entering().trim()
+            );
+        }
+        Some(forwarding)
     }
 
     fn follow(
