@@ -4,7 +4,7 @@ mod peer;
 
 use std::path::PathBuf;
 
-use crate::{config::DEFAULT_PATH, desired::InterfaceName};
+use crate::{config::DEFAULT_PATH, desired::InterfaceName, kernel::namespace::NamespaceName};
 use clap::{Args, Parser, Subcommand};
 use ipnet::{Ipv4Net, Ipv6Net};
 
@@ -64,12 +64,28 @@ pub enum Command {
     #[command(after_help = "Example:\n  relay reload")]
     Reload,
     /// Say how the hub is, and what is wrong if something is
-    #[command(after_help = "Examples:\n  relay status\n  relay status --json")]
-    Status(ShowArgs),
+    #[command(after_help = "Examples:\n  relay status\n  relay status --json\n  relay status --adopted wg0")]
+    Status(ReportArgs),
     /// Show what each peer has received and sent, and by which path
     Stats(StatsArgs),
     /// Add, show, change and remove peers
     Peer(PeerArgs),
+    /// Accelerate a WireGuard interface that somebody else keeps, in the foreground
+    #[command(after_help = "Examples:
+  relay adopt wg0
+  relay adopt wg0 --netns $(docker inspect -f '{{.State.Pid}}' wg-easy)
+  relay status --adopted wg0
+
+Only the fast path is relay's: peers, addresses, routes and firewall stay with whoever made the
+interface, and relay follows as they change. Ctrl-C ends relay, and the fast path goes on as it is;
+`relay release` takes it off. With --netns relay ends, and takes it off, when that process or file
+does: a container that starts again has another namespace, so let a service start relay again.")]
+    Adopt(AdoptArgs),
+    /// Take the fast path off an adopted interface, which is then as it was before
+    #[command(after_help = "Examples:
+  relay release wg0
+  relay release wg0 --netns /run/netns/vpn")]
+    Release(AdoptArgs),
     /// Move in from wg-quick or wg-easy: show what would become of it, and write it
     Import(ImportArgs),
 }
@@ -158,6 +174,17 @@ pub struct UpArgs {
     pub down_on_exit: bool,
 }
 
+/// `relay adopt` and `relay release`.
+#[derive(Debug, Args)]
+pub struct AdoptArgs {
+    /// The interface
+    #[arg(value_name = "INTERFACE")]
+    pub interface: InterfaceName,
+    /// The network namespace that it is in: a process in it, or its file
+    #[arg(long, value_name = "PATH|PID")]
+    pub netns: Option<NamespaceName>,
+}
+
 /// What all commands that only show take.
 #[derive(Debug, Args)]
 pub struct ShowArgs {
@@ -172,16 +199,44 @@ pub struct ShowArgs {
   relay stats
   relay stats --json
   relay stats --watch
+  relay stats --adopted wg0
 
 While watching: q quits, s sorts by another column, r reverses, arrows pick a peer. Where the output is no terminal,
 --watch prints a table a second, and with --json a line of JSON.")]
 pub struct StatsArgs {
+    /// Whose, and how to print them.
+    #[command(flatten)]
+    pub report: ReportArgs,
     /// Show them as they move, once a second, with rates
     #[arg(long)]
     pub watch: bool,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
+}
+
+/// `relay status`, and a part of `relay stats`.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// How to print it.
+    #[command(flatten)]
+    pub show: ShowArgs,
+    /// An adopted interface in place of the hub
+    #[arg(long, value_name = "INTERFACE")]
+    pub adopted: Option<InterfaceName>,
+    /// The network namespace that it is in, as `relay adopt` was told
+    #[arg(long, value_name = "PATH|PID", requires = "adopted")]
+    pub netns: Option<NamespaceName>,
+}
+
+impl Command {
+    /// The network namespace to do it in, if not our own.
+    #[must_use]
+    pub const fn namespace(&self) -> Option<&NamespaceName> {
+        match self {
+            Self::Adopt(args) | Self::Release(args) => args.netns.as_ref(),
+            Self::Status(args) => args.netns.as_ref(),
+            Self::Stats(args) => args.report.netns.as_ref(),
+            _ => None,
+        }
+    }
 }
 
 #[cfg(test)]

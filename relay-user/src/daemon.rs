@@ -35,7 +35,7 @@ use crate::{
 /// How often the loop looks even if nothing was reported: WireGuard does not report that a peer got an endpoint, and
 /// legacy iptables reports nothing at all. A firewall that starts to drop is so honoured within two seconds (with
 /// [`LONGEST_REST`], twenty).
-const TICK: Duration = Duration::from_secs(1);
+pub(crate) const TICK: Duration = Duration::from_secs(1);
 
 /// How many times as long as its last look has kept a CPU busy it rests at least, so that looking at ten thousand
 /// peers takes 2 % of one.
@@ -45,13 +45,10 @@ const REST: u32 = 50;
 const LONGEST_REST: Duration = Duration::from_secs(15);
 
 /// How often it tries again to load a fast path that could not be loaded.
-const RETRY_TICKS: u32 = 30;
-
-/// How long ago a handshake may be for a peer to count as connected: WireGuard's REJECT_AFTER_TIME (whitepaper 6.1).
-const CONNECTED: Duration = Duration::from_secs(180);
+pub(crate) const RETRY_TICKS: u32 = 30;
 
 /// How long the last answers may take to be read.
-const LAST_ANSWERS: Duration = Duration::from_secs(2);
+pub(crate) const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
 /// How a daemon is started.
 #[derive(Clone, Debug)]
@@ -121,14 +118,14 @@ pub async fn load(
 }
 
 /// How long to rest after a look that kept a CPU busy for `busy`.
-fn rest(busy: Duration) -> Duration {
+pub(crate) fn rest(busy: Duration) -> Duration {
     (busy * REST).clamp(TICK, LONGEST_REST)
 }
 
 /// How long this thread has kept CPUs busy: the first number of its schedstat, in nanoseconds
 /// (Documentation/scheduler/sched-stats.rst); zero where the kernel does not count. The daemon's own loop stays on the
 /// thread that runs it.
-fn cpu_time() -> Duration {
+pub(crate) fn cpu_time() -> Duration {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     let nanoseconds = text.split_whitespace().next().and_then(|number| number.parse().ok());
     Duration::from_nanos(nanoseconds.unwrap_or(0))
@@ -297,23 +294,22 @@ impl Daemon {
 
     fn status(&self) -> Status {
         let desired = &self.config.desired;
-        let now = SystemTime::now();
-        let recent = |at: SystemTime| now.duration_since(at).is_ok_and(|age| age < CONNECTED);
-        let live = self.applied.observed.device.iter().flat_map(|device| device.peers.values());
+        let device = self.applied.observed.device.as_ref();
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
-            config: self.options.config.display().to_string(),
+            config: Some(self.options.config.display().to_string()),
             interface: desired.interface.to_string(),
+            namespace: None,
             backend: self.host.backend,
             backend_reason: self.host.backend_reason.clone(),
-            public_key: desired.private_key.public_key(),
+            public_key: Some(desired.private_key.public_key()),
             listen_port: desired.listen_port,
             endpoint: desired.endpoint.clone(),
             fast_path: self.fast_path(),
             attached: self.applied.observed.attached.map(|hook| hook.to_string()),
             peers: desired.peers.len() - self.expired.len(),
-            peers_connected: live.filter(|peer| peer.latest_handshake.is_some_and(recent)).count(),
+            peers_connected: device.map_or(0, |device| stats::connected(device, SystemTime::now())),
             peers_expired: self.expired.iter().map(ToString::to_string).collect(),
             problems: self.applied.problems.clone(),
             to_open: self.to_open(),

@@ -14,7 +14,7 @@ use crate::{
     desired::{Backend, BackendChoice, Desired, InterfaceName},
     firewall::{analysis, exit, opening, packet::Version, ruleset::Ruleset, table},
     kernel::{
-        datapath::{self, Datapath, Pins},
+        datapath::{self, Pins},
         firewall as nft,
         netlink::{Netlink, default_interface},
         odd_sysctls,
@@ -28,10 +28,12 @@ use crate::{
 };
 
 mod apply;
+mod attachment;
 mod error;
 mod tear_down;
 
 pub use self::{
+    attachment::{Attached, Attachment},
     error::{ApplyError, Cause, HostError},
     tear_down::tear_down,
 };
@@ -51,13 +53,8 @@ pub struct Host {
     pub backend_reason: String,
     netlink: Netlink,
     journal: Journal,
-    pins: Pins,
     userspace: Option<Userspace>,
-    datapath: Option<Datapath>,
-    /// Why the fast path could not be loaded; tried again when asked to, not at every look.
-    load_failure: Option<String>,
-    /// Routes do not fit, or peers found no slot.
-    overflow: usize,
+    attachment: Attachment,
     ruleset: Option<Ruleset>,
 }
 
@@ -93,11 +90,8 @@ impl Host {
             backend_reason,
             netlink,
             journal: Journal::new(run_dir, &desired.interface),
-            pins: Pins::new(desired.interface.clone()),
             userspace: None,
-            datapath: None,
-            load_failure: None,
-            overflow: 0,
+            attachment: Attachment::new(Pins::new(desired.interface.clone())),
             ruleset: None,
         })
     }
@@ -131,7 +125,10 @@ impl Host {
         observed.link = link;
         observed.sysctls = sysctls(&observed.router_advertised);
         self.observe_firewall(desired, &mut observed).await?;
-        self.observe_fast_path(&mut observed)?;
+        let attached = self.attachment.observe(observed.link.as_ref().map(|link| link.index))?;
+        observed.maps = attached.maps;
+        observed.attached = attached.hook;
+        observed.fast_path_pinned = attached.pinned;
         Ok(observed)
     }
 
@@ -191,21 +188,8 @@ impl Host {
             .map(IpNet::trunc)
             .chain(desired.peers.values().flat_map(crate::desired::Peer::allowed_ips))
             .collect();
-        let one = |sysctl| observed.sysctls.get(&sysctl).is_some_and(|value: &String| value == "1");
-        let facts = analysis::HostFacts {
-            foreign_tc_programs: match &observed.link {
-                // What cannot be listed may be anything, so the fast path must not take the hook for free.
-                Some(link) => datapath::foreign_programs(link.index, &self.pins)
-                    .unwrap_or_else(|error| vec![format!("unknown TC programs ({error})")]),
-                None => Vec::new(),
-            },
-            ip_rules: self.netlink.rules().await?,
-            forwarding_v4: one(Sysctl::Ipv4Forward),
-            forwarding_v6: one(Sysctl::Ipv6Forward),
-            odd_sysctls_v4: observed.link.as_ref().map_or_else(Vec::new, |_| odd_sysctls::v4(name)),
-            odd_sysctls_v6: (observed.link.as_ref())
-                .map_or_else(Vec::new, |link| odd_sysctls::v6(name, link.mtu)),
-        };
+        let rules = self.netlink.rules().await?;
+        let facts = facts(observed.link.as_ref(), self.attachment.pins(), rules);
         observed.uplinks = self.uplinks(&observed.routes).await?;
         let uplink = observed.uplinks.get(&Version::V4).or(observed.uplinks.get(&Version::V6));
         let port = desired.listen_port;
@@ -223,17 +207,6 @@ impl Host {
         Ok(())
     }
 
-    fn observe_fast_path(&self, observed: &mut Observed) -> Result<(), HostError> {
-        observed.fast_path_pinned = self.pins.exist();
-        if let Some(datapath) = &self.datapath {
-            observed.maps = Some(datapath.maps.read()?);
-            // Attached to a device of the same name that was made anew is not attached.
-            let same = observed.link.as_ref().map(|link| link.index) == Some(datapath.interface().index);
-            observed.attached = if same { datapath.attached()? } else { None };
-        }
-        Ok(())
-    }
-
     /// The firewall is read again at the next look.
     pub fn firewall_may_have_changed(&mut self) {
         self.ruleset = None;
@@ -241,7 +214,7 @@ impl Host {
 
     /// A fast path that could not be loaded is tried again at the next look.
     pub fn retry_fast_path(&mut self) {
-        self.load_failure = None;
+        self.attachment.retry();
     }
 }
 
@@ -259,15 +232,35 @@ impl Host {
     /// # Errors
     /// The maps cannot be read.
     pub fn counters(&self) -> Result<Option<Counters>, HostError> {
-        Ok(self.datapath.as_ref().map(|datapath| datapath.maps.counters()).transpose()?)
+        Ok(self.attachment.counters()?)
     }
 
     /// Ends the embedded WireGuard, if it runs, so that its interface goes.
     pub async fn stop_userspace(&mut self) {
-        self.datapath = None;
+        self.attachment.let_go();
         if let Some(userspace) = self.userspace.take() {
             userspace.stop();
         }
+    }
+}
+
+/// What else than its firewall the host says about traffic from peer to peer. `rules` are those of policy routing.
+#[must_use]
+pub fn facts(link: Option<&Link>, pins: &Pins, rules: Vec<String>) -> analysis::HostFacts {
+    let one = |sysctl| sysctl::read(&sysctl).is_some_and(|value| value == "1");
+    analysis::HostFacts {
+        foreign_tc_programs: match link {
+            // What cannot be listed may be anything, so the fast path must not take the hook for free.
+            Some(link) => datapath::foreign_programs(link.index, pins)
+                .unwrap_or_else(|error| vec![format!("unknown TC programs ({error})")]),
+            None => Vec::new(),
+        },
+        ip_rules: rules,
+        forwarding_v4: one(Sysctl::Ipv4Forward),
+        forwarding_v6: one(Sysctl::Ipv6Forward),
+        odd_sysctls_v4: link.map_or_else(Vec::new, |link| odd_sysctls::v4(&link.name)),
+        odd_sysctls_v6: link.map_or_else(Vec::new, |link| odd_sysctls::v6(&link.name, link.mtu)),
+        adopted: false,
     }
 }
 

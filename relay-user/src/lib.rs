@@ -1,5 +1,6 @@
 //! relay's userspace: from one file to a WireGuard hub whose traffic eBPF forwards.
 
+pub mod adopt;
 pub mod cli;
 pub mod command;
 pub mod config;

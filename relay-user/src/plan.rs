@@ -22,7 +22,7 @@ use crate::{
     },
     kernel::sysctl::Sysctl,
     key::PublicKey,
-    maps::{DatapathState, MapChange, Maps},
+    maps::{self, DatapathState, MapChange, Maps},
     observed::{DevicePeer, KernelRoute, Link, Observed, ROUTE_PROTOCOL},
     report::FastPath,
 };
@@ -162,7 +162,7 @@ pub fn left_out(desired: &Desired, observed: &Observed) -> usize {
 fn wanted(desired: &Desired, observed: &Observed, state: &DatapathState) -> Maps {
     let index = observed.link.as_ref().map_or(0, |link| link.index);
     let device = observed.device.as_ref();
-    datapath_plan::desired_maps(desired, device, index, &observed.routes, &state.slots)
+    datapath_plan::desired_maps(&desired.into(), device, index, &observed.routes, &state.slots)
 }
 
 fn takes_away(change: &MapChange) -> bool {
@@ -314,12 +314,7 @@ impl fmt::Display for Change {
         let counted = |n: usize| if n == 1 { "1 peer".to_owned() } else { format!("{n} peers") };
         match self {
             Self::UnloadFastPath => f.write_str("take the fast path off the interface"),
-            Self::SetMaps(changes) => match changes.as_slice() {
-                [MapChange::Enable(true)] => f.write_str("switch the fast path on"),
-                [MapChange::Enable(false)] => f.write_str("switch the fast path off"),
-                [_] => f.write_str("change 1 entry of the fast path"),
-                _ => write!(f, "change {} entries of the fast path", changes.len()),
-            },
+            Self::SetMaps(changes) => f.write_str(&maps::in_words(changes)),
             Self::TakeBack(link) => write!(f, "give the interface its name back, from {}", link.name),
             Self::CreateLink(Backend::Kernel) => f.write_str("create the interface (kernel WireGuard)"),
             Self::CreateLink(Backend::Userspace) => f.write_str("create the interface (userspace WireGuard)"),

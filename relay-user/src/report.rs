@@ -40,7 +40,7 @@ impl Stats {
 /// One peer's counters.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerStats {
-    /// Its name in the configuration.
+    /// Its name in the configuration; of an adopted interface, the first characters of its key.
     pub name: String,
     /// Its key.
     pub public_key: PublicKey,
@@ -142,16 +142,19 @@ pub struct Status {
     pub version: String,
     /// The daemon's process id.
     pub pid: u32,
-    /// The file that is in force.
-    pub config: String,
+    /// The file that is in force; none for an adopted interface.
+    pub config: Option<String>,
     /// The tunnel interface.
     pub interface: String,
+    /// The network namespace that it is in, by what it was named; none for our own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
     /// Who carries the tunnel.
     pub backend: Backend,
     /// Why that one.
     pub backend_reason: String,
-    /// The hub's public key.
-    pub public_key: PublicKey,
+    /// The hub's public key, if it has one.
+    pub public_key: Option<PublicKey>,
     /// UDP port that peers dial.
     pub listen_port: u16,
     /// What peers dial.

@@ -1,17 +1,46 @@
 //! Puts the counters of WireGuard and of the fast path together, peer by peer.
 
-use std::time::UNIX_EPOCH;
+use std::{
+    collections::BTreeSet,
+    net::IpAddr,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
+use ipnet::IpNet;
 use relay_common::Verdict;
 
 use crate::{
     desired::{Backend, Desired},
+    key::PublicKey,
     maps::Counters,
     observed::Device,
     report::{Bytes, FastPath, PeerFastPath, PeerStats, Stats},
 };
 
-/// One report of it all. Peers that WireGuard does not know (yet) show zeroes; peers that only WireGuard knows are
+/// How long ago a handshake may be for a peer to count as connected: WireGuard's REJECT_AFTER_TIME (whitepaper 6.1).
+const CONNECTED: Duration = Duration::from_secs(180);
+
+/// How many peers are connected.
+#[must_use]
+pub fn connected(device: &Device, now: SystemTime) -> usize {
+    let recent = |at: SystemTime| now.duration_since(at).is_ok_and(|age| age < CONNECTED);
+    device.peers.values().filter(|peer| peer.latest_handshake.is_some_and(recent)).count()
+}
+
+/// A peer, and what people call it.
+#[derive(Clone, Debug)]
+pub struct Named {
+    /// Its key.
+    pub public_key: PublicKey,
+    /// Its name.
+    pub name: String,
+    /// Its addresses in the tunnel.
+    pub addresses: BTreeSet<IpAddr>,
+    /// Networks behind it.
+    pub lans: BTreeSet<IpNet>,
+}
+
+/// One report of a hub. Peers that WireGuard does not know (yet) show zeroes; peers that only WireGuard knows are
 /// drift, and the daemon removes them.
 #[must_use]
 pub fn collect(
@@ -21,18 +50,34 @@ pub fn collect(
     device: Option<&Device>,
     counters: Option<&Counters>,
 ) -> Stats {
-    let mut peers: Vec<_> = desired
-        .peers
-        .iter()
-        .map(|(public_key, peer)| {
-            let live = device.and_then(|device| device.peers.get(public_key));
+    let peers = desired.peers.iter().map(|(public_key, peer)| Named {
+        public_key: *public_key,
+        name: peer.name.to_string(),
+        addresses: peer.addresses.clone(),
+        lans: peer.lans.clone(),
+    });
+    of(desired.interface.as_str(), peers, backend, fast_path, device, counters)
+}
+
+/// One report of these peers.
+pub fn of(
+    interface: &str,
+    peers: impl Iterator<Item = Named>,
+    backend: Backend,
+    fast_path: FastPath,
+    device: Option<&Device>,
+    counters: Option<&Counters>,
+) -> Stats {
+    let mut peers: Vec<_> = peers
+        .map(|Named { public_key, name, addresses, lans }| {
+            let live = device.and_then(|device| device.peers.get(&public_key));
             let carried =
-                counters.and_then(|counters| counters.peers.get(public_key)).copied().unwrap_or_default();
+                counters.and_then(|counters| counters.peers.get(&public_key)).copied().unwrap_or_default();
             PeerStats {
-                name: peer.name.to_string(),
-                public_key: *public_key,
-                addresses: peer.addresses.clone(),
-                lans: peer.lans.clone(),
+                name,
+                public_key,
+                addresses,
+                lans,
                 endpoint: live.and_then(|live| live.endpoint),
                 latest_handshake: live
                     .and_then(|live| live.latest_handshake)
@@ -50,5 +95,5 @@ pub fn collect(
         .iter()
         .map(|verdict| (verdict.name().to_owned(), counters.map_or(0, |counters| counters.verdict(*verdict))))
         .collect();
-    Stats { interface: desired.interface.to_string(), backend, fast_path, peers, verdicts }
+    Stats { interface: interface.to_owned(), backend, fast_path, peers, verdicts }
 }

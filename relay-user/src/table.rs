@@ -2,7 +2,10 @@
 
 use std::{fmt::Write as _, time::Duration};
 
-use crate::report::{Stats, Status};
+use crate::{
+    desired::Backend,
+    report::{Stats, Status},
+};
 
 /// `relay stats` for people. `now` is Unix seconds.
 #[must_use]
@@ -52,11 +55,18 @@ pub fn status(status: &Status) -> String {
     let mut line = |label: &str, value: &str| {
         let _ = writeln!(text, "{label:<11} {value}");
     };
-    line("relay", &format!("{} is up (pid {}), {}", status.version, status.pid, status.config));
-    line("interface", &format!("{}, UDP port {}", status.interface, status.listen_port));
-    line("backend", &format!("{} ({})", backend(status.backend), status.backend_reason));
-    line("public key", &status.public_key.to_string());
-    line("endpoint", status.endpoint.as_deref().unwrap_or("unknown; set `endpoint` under [interface]"));
+    let keeps = status.config.as_deref().unwrap_or("an adopted interface, which somebody else keeps");
+    line("relay", &format!("{} is up (pid {}), {keeps}", status.version, status.pid));
+    let namespace = status.namespace.as_ref().map(|path| format!(" in {path}")).unwrap_or_default();
+    line("interface", &format!("{}{namespace}, UDP port {}", status.interface, status.listen_port));
+    // An adopted one's is not ours, and does not end with us.
+    let ends = status.backend == Backend::Userspace && status.config.is_some();
+    let ends = if ends { ", which ends with the daemon" } else { "" };
+    line("backend", &format!("{}{ends} ({})", backend(status.backend), status.backend_reason));
+    line("public key", &status.public_key.map_or_else(|| "none yet".to_owned(), |key| key.to_string()));
+    if status.config.is_some() {
+        line("endpoint", status.endpoint.as_deref().unwrap_or("unknown; set `endpoint` under [interface]"));
+    }
     let attached =
         status.attached.as_ref().map(|attached| format!(", attached by {attached}")).unwrap_or_default();
     line("fast path", &format!("{}{attached}", status.fast_path));
@@ -74,10 +84,10 @@ pub fn status(status: &Status) -> String {
     text
 }
 
-fn backend(backend: crate::desired::Backend) -> &'static str {
+const fn backend(backend: Backend) -> &'static str {
     match backend {
-        crate::desired::Backend::Kernel => "kernel WireGuard",
-        crate::desired::Backend::Userspace => "userspace WireGuard, which ends with the daemon",
+        Backend::Kernel => "kernel WireGuard",
+        Backend::Userspace => "userspace WireGuard",
     }
 }
 
@@ -135,7 +145,6 @@ pub fn ago(seconds: u64) -> String {
 mod tests {
     use super::*;
     use crate::{
-        desired::Backend,
         key::PublicKey,
         report::{Bytes, FastPath, Packets, PeerFastPath, PeerStats},
     };
@@ -187,15 +196,42 @@ mod tests {
     }
 
     #[test]
+    fn status_of_an_adopted_interface() {
+        insta::assert_snapshot!(status(&Status {
+            version: "0.1.0".into(),
+            pid: 42,
+            config: None,
+            interface: "wg0".into(),
+            namespace: Some("/proc/4711/ns/net".into()),
+            backend: Backend::Kernel,
+            backend_reason: "somebody else's".into(),
+            public_key: None,
+            listen_port: 51820,
+            endpoint: None,
+            fast_path: FastPath::on("nothing on this host filters or changes traffic from peer to peer"),
+            attached: Some("clsact".into()),
+            peers: 2,
+            peers_connected: 1,
+            peers_expired: Vec::new(),
+            problems: vec![
+                "AQEBAQEB: 192.168.40.0/24 has no route into wg0; ip route add 192.168.40.0/24 dev wg0"
+                    .into(),
+            ],
+            to_open: Vec::new(),
+        }));
+    }
+
+    #[test]
     fn status_for_people() {
         insta::assert_snapshot!(status(&Status {
             version: "0.1.0".into(),
             pid: 42,
-            config: "/etc/relay/relay.toml".into(),
+            config: Some("/etc/relay/relay.toml".into()),
             interface: "wg0".into(),
+            namespace: None,
             backend: Backend::Userspace,
             backend_reason: "this kernel has no WireGuard".into(),
-            public_key: PublicKey::new([1; 32]),
+            public_key: Some(PublicKey::new([1; 32])),
             listen_port: 51820,
             endpoint: None,
             fast_path: FastPath::off("`chain forward { policy drop }` in table ip filter"),

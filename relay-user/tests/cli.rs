@@ -18,7 +18,7 @@ use terminal::{INIT, Terminal, promise, without_keys};
 
 #[test]
 fn help() {
-    let commands: [&[&str]; 18] = [
+    let commands: [&[&str]; 20] = [
         &[],
         &["init"],
         &["up"],
@@ -36,6 +36,8 @@ fn help() {
         &["peer", "disable"],
         &["peer", "rotate"],
         &["peer", "remove"],
+        &["adopt"],
+        &["release"],
         &["import"],
     ];
     for command in commands {

@@ -238,6 +238,16 @@ pub fn socket_path(name: &InterfaceName) -> PathBuf {
     PathBuf::from(format!("/var/run/wireguard/{name}.sock"))
 }
 
+/// Whether the UAPI socket of this name was opened in the calling thread's network namespace: sockets belong to a
+/// namespace, while their files are wherever /var/run is shared, and two namespaces may have an interface of one name.
+#[must_use]
+pub fn socket_is_here(name: &InterfaceName) -> bool {
+    let listed = std::fs::read_to_string("/proc/thread-self/net/unix").unwrap_or_default();
+    // Bound as /var/run or as /run, which is the same place.
+    let file = format!("/run/wireguard/{name}.sock");
+    listed.lines().any(|line| line.ends_with(&file))
+}
+
 /// Whether somebody answers at the UAPI socket: an empty `set` changes nothing and is answered at once.
 /// wireguard-control waits without end for the answer to its own request.
 fn answers(name: &InterfaceName) -> Result<bool, WireGuardError> {

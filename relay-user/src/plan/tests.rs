@@ -89,7 +89,7 @@ fn settled(desired: &Desired) -> Observed {
         ..Observed::default()
     };
     let maps = datapath_plan::desired_maps(
-        desired,
+        &desired.into(),
         observed.device.as_ref(),
         INDEX,
         &observed.routes,

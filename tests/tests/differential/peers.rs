@@ -29,7 +29,7 @@ const SILENT: PublicKey = PublicKey::new([3; 32]);
 /// What brings empty maps to what they shall hold, on a hub with this interface and the routes of the calling thread's
 /// namespace.
 pub(crate) fn changes(index: u32, device: &Device) -> Result<Vec<MapChange>> {
-    let maps = desired_maps(&desired()?, Some(device), index, &routes()?, &BTreeMap::new());
+    let maps = desired_maps(&(&desired()?).into(), Some(device), index, &routes()?, &BTreeMap::new());
     Ok(diff(&maps, false, &DatapathState::default()))
 }
 
