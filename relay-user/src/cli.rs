@@ -88,6 +88,13 @@ does: a container that starts again has another namespace, so let a service star
     Release(AdoptArgs),
     /// Move in from wg-quick or wg-easy: show what would become of it, and write it
     Import(ImportArgs),
+    /// Make a service of systemd of this binary, where it stands
+    Install(InstallArgs),
+    /// Take the service away again
+    #[command(after_help = "Example:\n  relay down && relay uninstall
+
+The configuration and its keys stay.")]
+    Uninstall,
 }
 
 /// `relay init`.
@@ -159,6 +166,21 @@ pub struct ImportArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// `relay install`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  relay install
+  relay install --print
+  relay --config /srv/relay/relay.toml install
+
+Writes a unit, enables it and makes the group `relay`, whose members may ask for status and stats; then
+`systemctl start relay`. Running it again brings the unit up to date.")]
+pub struct InstallArgs {
+    /// Print the unit and change nothing
+    #[arg(long)]
+    pub print: bool,
 }
 
 /// `relay up`.

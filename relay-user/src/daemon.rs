@@ -20,7 +20,7 @@ use tokio::{
 use crate::{
     config::{self, Config},
     control::{Request, server::ControlSocket},
-    desired::{InterfaceName, PeerName},
+    desired::{Backend, InterfaceName, PeerName},
     error::chain,
     host::{Applied, Host, tear_down},
     kernel::{
@@ -29,6 +29,7 @@ use crate::{
         netlink::Netlink,
     },
     report::{FastPath, Refusal, Reloaded, Stats, Status},
+    service_manager::ServiceManager,
     stats,
 };
 
@@ -88,6 +89,7 @@ pub async fn run(
         applied: Applied::default(),
         expired: BTreeSet::new(),
         ticks: 0,
+        manager: ServiceManager::default(),
     };
     // Before the first look: what changes while it looks is looked at again.
     let mut events = Events::subscribe()?;
@@ -96,6 +98,7 @@ pub async fn run(
     let (sender, mut requests) = mpsc::channel(16);
     let (stop, stopped) = oneshot::channel::<()>();
     let server = tokio::spawn(socket.serve(sender, async { drop(stopped.await) }));
+    daemon.manager.ready(daemon.in_a_line());
     let ended = daemon.turn(&mut requests, &mut events, &mut hangup, shutdown).await;
     drop((requests, stop));
     // The answer to `relay down` is on its way; whoever does not read it holds up nobody.
@@ -140,6 +143,7 @@ struct Daemon {
     /// The peers whose time was over at the last look.
     expired: BTreeSet<PeerName>,
     ticks: u32,
+    manager: ServiceManager,
 }
 
 impl Daemon {
@@ -188,9 +192,10 @@ impl Daemon {
             tokio::select! {
                 () = &mut shutdown => {
                     if self.options.down_on_exit {
+                        self.manager.stopping("taking the hub down");
                         self.take_down().await;
                     } else {
-                        self.host.stop_userspace().await;
+                        self.leave().await;
                     }
                     return Ok(());
                 }
@@ -199,6 +204,7 @@ impl Daemon {
                     Request::Stats(reply) => drop(reply.send(self.stats().await)),
                     Request::Reload(reply) => drop(reply.send(self.reload().await)),
                     Request::Down(reply) => {
+                        self.manager.stopping("taking the hub down, as asked");
                         let _ = reply.send(Ok(self.take_down().await));
                         return Ok(());
                     }
@@ -212,6 +218,7 @@ impl Daemon {
                         self.host.firewall_may_have_changed();
                     }
                     self.look().await;
+                    self.manager.alive(self.in_a_line());
                 }
                 () = tokio::time::sleep_until(tick) => {
                     self.ticks = self.ticks.wrapping_add(1);
@@ -221,6 +228,7 @@ impl Daemon {
                     }
                     let before = cpu_time();
                     self.look().await;
+                    self.manager.alive(self.in_a_line());
                     tick = Instant::now() + rest(cpu_time().saturating_sub(before));
                 }
             }
@@ -248,7 +256,29 @@ impl Daemon {
         self.applied = applied;
     }
 
+    /// Ends and leaves the hub up, as far as it lives without a daemon.
+    async fn leave(&mut self) {
+        let interface = &self.config.desired.interface;
+        let left = match self.host.backend {
+            Backend::Kernel => format!("{interface} goes on without its daemon; `relay down` takes it down"),
+            Backend::Userspace => format!(
+                "{interface} ends with its daemon, which carried it; `relay down` takes away what is left"
+            ),
+        };
+        tracing::info!("{left}");
+        self.manager.stopping(&left);
+        self.host.stop_userspace().await;
+    }
+
+    /// Reads the file again and applies it; the service manager learns when that begins and ends.
     async fn reload(&mut self) -> Result<Reloaded, Refusal> {
+        self.manager.reloading();
+        let reloaded = self.follow_file().await;
+        self.manager.ready(self.in_a_line());
+        reloaded
+    }
+
+    async fn follow_file(&mut self) -> Result<Reloaded, Refusal> {
         let refuse = |message: String| Refusal { message };
         let in_force = Some(&self.config.desired.interface);
         let config = load(&self.options.config, &self.netlink, in_force)
@@ -314,6 +344,20 @@ impl Daemon {
             problems: self.applied.problems.clone(),
             to_open: self.to_open(),
         }
+    }
+
+    /// What `systemctl status` shows.
+    fn in_a_line(&self) -> String {
+        let status = self.status();
+        let fast_path = if status.fast_path.is_on() { "on" } else { "off" };
+        let problems = match status.problems.len() {
+            0 => String::new(),
+            count => format!(", {count} problems: see `relay status`"),
+        };
+        format!(
+            "{}: {} of {} peers connected, fast path {fast_path}{problems}",
+            status.interface, status.peers_connected, status.peers
+        )
     }
 
     fn fast_path(&self) -> FastPath {

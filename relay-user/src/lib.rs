@@ -24,6 +24,8 @@ pub mod peer_config;
 pub mod plan;
 pub mod qr;
 pub mod report;
+pub mod service;
+pub mod service_manager;
 pub mod stats;
 pub mod table;
 pub mod watch;

@@ -34,6 +34,8 @@ fn run(cli: Cli) -> Result<()> {
         match command {
             Command::Init(args) => command::init::run(&files, &args).await,
             Command::Import(args) => command::import::run(&files, &args).await,
+            Command::Install(args) => command::install::run(&files, &args),
+            Command::Uninstall => command::uninstall::run(&files).await,
             Command::Peer(args) => command::peer::run(&files, &args).await,
             Command::Up(args) => {
                 command::up::run(files.config.clone(), files.socket.clone(), args.down_on_exit).await

@@ -39,6 +39,8 @@ fn help() {
         &["adopt"],
         &["release"],
         &["import"],
+        &["install"],
+        &["uninstall"],
     ];
     for command in commands {
         let args: Vec<&str> = command.iter().copied().chain(["--help"]).collect();

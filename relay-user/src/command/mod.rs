@@ -4,12 +4,15 @@ pub mod adopt;
 pub mod down;
 pub mod import;
 pub mod init;
+pub mod install;
 pub mod peer;
 pub mod release;
 pub mod reload;
 pub mod stats;
 pub mod status;
 mod surroundings;
+mod systemd;
+pub mod uninstall;
 pub mod up;
 mod watch;
 

@@ -139,6 +139,14 @@ impl<'a> Relay<'a> {
         self.start(command, args)
     }
 
+    /// As [`Relay::spawn`], with these of root's capabilities and no others.
+    pub fn spawn_with_only(&self, capabilities: &[String], args: &[&str]) -> Result<u32> {
+        let mut command = self.machine.command("setpriv");
+        let only: String = capabilities.iter().map(|name| format!(",+{name}")).collect();
+        command.args(["--bounding-set", &format!("-all{only}"), "--"]).arg(&self.binary);
+        self.start(command, args)
+    }
+
     fn start(&self, mut command: Command, args: &[&str]) -> Result<u32> {
         let log = self.machine.inside(|| {
             fs::File::options().create(true).append(true).open(LOG).context("opening relay's log")

@@ -113,8 +113,16 @@ impl Pins {
         remove_all(&self.folder())?;
         match fs::remove_dir(&self.root) {
             Ok(()) => Ok(()),
+            // In the sandbox of systemd's service the folder is a mount in what is read-only; `relay down`, which stands
+            // outside, removes it then.
             Err(error)
-                if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty) =>
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound
+                        | io::ErrorKind::DirectoryNotEmpty
+                        | io::ErrorKind::ReadOnlyFilesystem
+                        | io::ErrorKind::ResourceBusy
+                ) =>
             {
                 Ok(())
             }

@@ -1,0 +1,104 @@
+//! `relay install`: a service of systemd, of the binary where it stands.
+
+use std::{
+    fs,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context as _;
+
+use super::{
+    down::interface,
+    systemd::{booted, is_active, make, read_again, run as run_tool},
+};
+use crate::{
+    cli::{Files, InstallArgs},
+    config::Written,
+    desired::BackendChoice,
+    failure::Failure,
+    kernel::wireguard::kernel_available,
+    service::{self, Installation, PathError, Paths, SERVICE_GROUP, UNIT},
+};
+
+/// Writes the files, makes the group and enables the unit; says each thing that it did, and what to do next.
+///
+/// # Errors
+/// Not root; a path that a service cannot use; a file that cannot be written; a tool of systemd that refuses.
+pub fn run(files: &Files, args: &InstallArgs) -> anyhow::Result<()> {
+    let absolute = |path: &Path| std::path::absolute(path).context("find the current folder");
+    let (config, socket) = (absolute(&files.config)?, absolute(&files.socket)?);
+    let binary = std::env::current_exe().context("find this binary")?;
+    let paths = Paths { binary: &binary, config: &config, socket: &socket };
+    if args.print {
+        return super::print(&service::unit(paths).map_err(refused)?);
+    }
+    super::need_root("install a service")?;
+    let (interface, userspace) = (interface(&config)?, userspace(&config)?);
+    let wanted =
+        service::files(&Installation { paths, interface: &interface, userspace }).map_err(refused)?;
+
+    if let Some(path) = replaceable(&binary) {
+        eprintln!(
+            "warning: others than root may replace {}, and root will run what is there; `install -m 755 {} \
+             /usr/local/bin/relay` puts a copy where they may not",
+            path.display(),
+            binary.display()
+        );
+    }
+    if nix::unistd::Group::from_name(SERVICE_GROUP).context("look the group `relay` up")?.is_none() {
+        run_tool("groupadd", &["--system", SERVICE_GROUP])?;
+        eprintln!("made the group `{SERVICE_GROUP}`, whose members may ask for status and stats");
+    }
+    let mut changed = false;
+    for file in &wanted {
+        changed |= make(file)?;
+    }
+    read_again()?;
+    run_tool("systemctl", &["enable", UNIT])?;
+    eprintln!("{UNIT} is enabled: relay starts with this machine");
+    eprintln!("{}", next(&config, changed));
+    Ok(())
+}
+
+fn refused(error: PathError) -> Failure {
+    Failure::refused(error.to_string()).hint(error.hint())
+}
+
+/// What a person does next.
+fn next(config: &Path, changed: bool) -> String {
+    if !config.exists() {
+        format!("next: `relay init` writes {}, then `systemctl start relay`", config.display())
+    } else if !booted() {
+        "systemd does not run here, so nothing was started: it starts relay when it does".to_owned()
+    } else if !is_active(UNIT) {
+        "next: `systemctl start relay`".to_owned()
+    } else if changed {
+        "next: `systemctl restart relay`, so that what was written takes effect".to_owned()
+    } else {
+        "relay runs, and everything was as it shall be".to_owned()
+    }
+}
+
+/// Whether the daemon will carry the tunnel itself, as far as can be known now.
+fn userspace(config: &Path) -> anyhow::Result<bool> {
+    let choice = match fs::read_to_string(config) {
+        Ok(text) => Written::parse(config, &text)?.interface.into_inner().backend,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => BackendChoice::Auto,
+        Err(error) => return Err(error).with_context(|| format!("reading {}", config.display())),
+    };
+    Ok(match choice {
+        BackendChoice::Kernel => false,
+        BackendChoice::Userspace => true,
+        BackendChoice::Auto => kernel_available().is_err(),
+    })
+}
+
+/// The binary or the folder above it that somebody else than root can put another in the place of.
+fn replaceable(binary: &Path) -> Option<PathBuf> {
+    const OTHERS_WRITE: u32 = 0o022;
+    let open = |path: &&Path| {
+        fs::metadata(path).is_ok_and(|found| found.uid() != 0 || found.mode() & OTHERS_WRITE != 0)
+    };
+    binary.ancestors().find(open).map(Path::to_owned)
+}
