@@ -69,6 +69,11 @@ pub enum Command {
     /// Show what each peer has received and sent, and by which path
     #[command(after_help = "Examples:\n  relay stats\n  relay stats --json")]
     Stats(ShowArgs),
+    /// Print the daemon's numbers as Prometheus takes them
+    #[command(after_help = "Example:\n  relay metrics\n\nThe same over HTTP: `curl --unix-socket \
+        /run/relay/relay.sock http://relay/metrics`, and, with \
+        `listen = \"127.0.0.1:9586\"` under [metrics] in relay.toml, http://127.0.0.1:9586/metrics.")]
+    Metrics,
     /// Add, show, change and remove peers
     Peer(PeerArgs),
     /// Move in from wg-quick or wg-easy: show what would become of it, and write it

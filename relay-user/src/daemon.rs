@@ -19,7 +19,7 @@ use tokio::{
 
 use crate::{
     config::{self, Config},
-    control::{Request, server::ControlSocket},
+    control::{Request, listener::Listener, server::ControlSocket},
     desired::{InterfaceName, PeerName},
     error::chain,
     host::{Applied, Host, tear_down},
@@ -28,6 +28,7 @@ use crate::{
         lock::Lock,
         netlink::Netlink,
     },
+    metrics::{self, Reconcile},
     report::{FastPath, Refusal, Reloaded, Stats, Status},
     stats,
 };
@@ -82,6 +83,7 @@ pub async fn run(
     let run_dir = Path::new(RUN_DIR);
     let _lock = Lock::acquire(run_dir, &config.desired.interface)?;
     let mut socket = ControlSocket::bind(&options.socket)?;
+    let (sender, mut requests) = mpsc::channel(16);
     let host = Host::open(&config.desired, netlink.clone(), run_dir).await?;
     let mut daemon = Daemon {
         options,
@@ -90,13 +92,16 @@ pub async fn run(
         host,
         applied: Applied::default(),
         expired: BTreeSet::new(),
+        reconcile: Reconcile::default(),
+        metrics: Listener::new(sender.clone()),
         ticks: 0,
     };
     // Before the first look: what changes while it looks is looked at again.
     let mut events = Events::subscribe()?;
     daemon.bring_up().await?;
+    // Not before: it may listen on an address of the tunnel.
+    daemon.metrics.follow(daemon.config.metrics).await;
 
-    let (sender, mut requests) = mpsc::channel(16);
     let (stop, stopped) = oneshot::channel::<()>();
     let server = tokio::spawn(socket.serve(sender, async { drop(stopped.await) }));
     let ended = daemon.turn(&mut requests, &mut events, &mut hangup, shutdown).await;
@@ -142,6 +147,8 @@ struct Daemon {
     applied: Applied,
     /// The peers whose time was over at the last look.
     expired: BTreeSet<PeerName>,
+    reconcile: Reconcile,
+    metrics: Listener,
     ticks: u32,
 }
 
@@ -200,6 +207,7 @@ impl Daemon {
                 Some(request) = requests.recv() => match request {
                     Request::Status(reply) => drop(reply.send(self.status())),
                     Request::Stats(reply) => drop(reply.send(self.stats().await)),
+                    Request::Metrics(reply) => drop(reply.send(self.snapshot().await)),
                     Request::Reload(reply) => drop(reply.send(self.reload().await)),
                     Request::Down(reply) => {
                         let _ = reply.send(Ok(self.take_down().await));
@@ -221,6 +229,7 @@ impl Daemon {
                     self.host.firewall_may_have_changed();
                     if self.ticks.is_multiple_of(RETRY_TICKS) {
                         self.host.retry_fast_path();
+                        self.metrics.retry().await;
                     }
                     let before = cpu_time();
                     self.look().await;
@@ -248,6 +257,7 @@ impl Daemon {
         {
             tracing::info!("fast path {now}");
         }
+        self.reconcile.note(&applied, now);
         self.applied = applied;
     }
 
@@ -281,10 +291,11 @@ impl Daemon {
             tracing::warn!("{warning}");
         }
         self.config = config;
+        self.metrics.follow(self.config.metrics).await;
         self.host.retry_fast_path();
         self.host.firewall_may_have_changed();
         self.look().await;
-        Ok(Reloaded { changes: self.applied.changes.clone(), problems: self.applied.problems.clone() })
+        Ok(Reloaded { changes: self.applied.changes.clone(), problems: self.problems() })
     }
 
     async fn stats(&mut self) -> Result<Stats, Refusal> {
@@ -293,6 +304,11 @@ impl Daemon {
         let counters = self.host.counters().map_err(|error| refuse(&error))?;
         let desired = self.config.desired.in_force(Timestamp::now());
         Ok(stats::collect(&desired, self.host.backend, self.fast_path(), device.as_ref(), counters.as_ref()))
+    }
+
+    async fn snapshot(&mut self) -> Result<metrics::Snapshot, Refusal> {
+        let stats = self.stats().await?;
+        Ok(metrics::Snapshot { status: self.status(), stats, reconcile: self.reconcile })
     }
 
     fn status(&self) -> Status {
@@ -315,13 +331,19 @@ impl Daemon {
             peers: desired.peers.len() - self.expired.len(),
             peers_connected: live.filter(|peer| peer.latest_handshake.is_some_and(recent)).count(),
             peers_expired: self.expired.iter().map(ToString::to_string).collect(),
-            problems: self.applied.problems.clone(),
+            problems: self.problems(),
             to_open: self.to_open(),
         }
     }
 
     fn fast_path(&self) -> FastPath {
         self.applied.fast_path.clone().unwrap_or_else(|| FastPath::off("the host could not be read"))
+    }
+
+    /// What is wrong with the host, and then what is wrong beside it.
+    fn problems(&self) -> Vec<String> {
+        let beside = self.metrics.problem().map(str::to_owned);
+        self.applied.problems.iter().cloned().chain(beside).collect()
     }
 
     /// What the admin would have to type, since relay may not.

@@ -17,6 +17,7 @@ pub mod import;
 pub mod kernel;
 pub mod key;
 pub mod maps;
+pub mod metrics;
 pub mod name;
 pub mod observed;
 pub mod peer_config;

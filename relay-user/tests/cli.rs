@@ -18,7 +18,7 @@ use terminal::{INIT, Terminal, promise, without_keys};
 
 #[test]
 fn help() {
-    let commands: [&[&str]; 18] = [
+    let commands: [&[&str]; 19] = [
         &[],
         &["init"],
         &["up"],
@@ -26,6 +26,7 @@ fn help() {
         &["reload"],
         &["status"],
         &["stats"],
+        &["metrics"],
         &["peer"],
         &["peer", "add"],
         &["peer", "list"],
