@@ -4,7 +4,7 @@ mod peer;
 
 use std::path::PathBuf;
 
-use crate::{config::DEFAULT_PATH, desired::InterfaceName};
+use crate::{config::DEFAULT_PATH, desired::InterfaceName, history::since::Since};
 use clap::{Args, Parser, Subcommand};
 use ipnet::{Ipv4Net, Ipv6Net};
 
@@ -48,6 +48,10 @@ pub struct Files {
     #[arg(long, global = true, value_name = "PATH", env = "RELAY_SOCKET", hide_env_values = true)]
     #[arg(default_value = DEFAULT_SOCKET)]
     pub socket: PathBuf,
+    /// The folder of the history; `RELAY_STATE_DIR` and this are for whoever cannot have the usual one
+    #[arg(long = "state-dir", global = true, hide = true, value_name = "PATH", env = "RELAY_STATE_DIR")]
+    #[arg(default_value = crate::history::DEFAULT_FOLDER)]
+    pub state: PathBuf,
 }
 
 /// What relay can be told to do.
@@ -67,8 +71,7 @@ pub enum Command {
     #[command(after_help = "Examples:\n  relay status\n  relay status --json")]
     Status(ShowArgs),
     /// Show what each peer has received and sent, and by which path
-    #[command(after_help = "Examples:\n  relay stats\n  relay stats --json")]
-    Stats(ShowArgs),
+    Stats(StatsArgs),
     /// Print the daemon's numbers as Prometheus takes them
     #[command(after_help = "Example:\n  relay metrics\n\nThe same over HTTP: `curl --unix-socket \
         /run/relay/relay.sock http://relay/metrics`, and, with \
@@ -162,6 +165,31 @@ pub struct UpArgs {
     /// Take down what was brought up when the daemon ends
     #[arg(long)]
     pub down_on_exit: bool,
+}
+
+/// `relay stats`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  relay stats
+  relay stats --since 24h
+  relay stats --since 2026-11-01 --csv > november.csv
+  relay stats --since 7d --svg week.svg
+
+The history has buckets of five minutes for a week, of an hour for 90 days and of a day for 400 days; totals stay. It is \
+written while `relay up` runs, and is read also when it does not.")]
+pub struct StatsArgs {
+    /// What was carried since then: a time ago (24h, 7d), a day by this machine's clock, or a moment
+    #[arg(long, value_name = "WHEN")]
+    pub since: Option<Since>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Print each bucket as a line of CSV
+    #[arg(long, requires = "since", conflicts_with_all = ["json", "svg"])]
+    pub csv: bool,
+    /// Draw a chart into this file, `-` for stdout
+    #[arg(long, value_name = "FILE", requires = "since", conflicts_with = "json")]
+    pub svg: Option<PathBuf>,
 }
 
 /// What all commands that only show take.

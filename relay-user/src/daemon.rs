@@ -22,6 +22,7 @@ use crate::{
     control::{Request, listener::Listener, server::ControlSocket},
     desired::{InterfaceName, PeerName},
     error::chain,
+    history::{self, Recorder, Sample},
     host::{Applied, Host, tear_down},
     kernel::{
         events::{Events, Topic},
@@ -61,6 +62,8 @@ pub struct Options {
     pub config: PathBuf,
     /// The control socket.
     pub socket: PathBuf,
+    /// The folder of the history.
+    pub state: PathBuf,
     /// Take everything down at the end.
     pub down_on_exit: bool,
 }
@@ -85,6 +88,8 @@ pub async fn run(
     let mut socket = ControlSocket::bind(&options.socket)?;
     let (sender, mut requests) = mpsc::channel(16);
     let host = Host::open(&config.desired, netlink.clone(), run_dir).await?;
+    let history = Recorder::start(history::file(&options.state, &config.desired.interface))
+        .context("starting the history's thread")?;
     let mut daemon = Daemon {
         options,
         netlink,
@@ -93,6 +98,7 @@ pub async fn run(
         applied: Applied::default(),
         expired: BTreeSet::new(),
         reconcile: Reconcile::default(),
+        history,
         metrics: Listener::new(sender.clone()),
         ticks: 0,
     };
@@ -108,6 +114,7 @@ pub async fn run(
     drop((requests, stop));
     // The answer to `relay down` is on its way; whoever does not read it holds up nobody.
     let _ = tokio::time::timeout(LAST_ANSWERS, server).await;
+    daemon.history.finish().await;
     ended
 }
 
@@ -148,6 +155,7 @@ struct Daemon {
     /// The peers whose time was over at the last look.
     expired: BTreeSet<PeerName>,
     reconcile: Reconcile,
+    history: Recorder,
     metrics: Listener,
     ticks: u32,
 }
@@ -173,6 +181,7 @@ impl Daemon {
             desired.peers.len(),
             desired.private_key.public_key()
         );
+        self.record();
         let fast_path = self.fast_path();
         tracing::info!("fast path {fast_path}");
         for problem in &self.applied.problems {
@@ -197,6 +206,7 @@ impl Daemon {
         loop {
             tokio::select! {
                 () = &mut shutdown => {
+                    self.record();
                     if self.options.down_on_exit {
                         self.take_down().await;
                     } else {
@@ -233,6 +243,9 @@ impl Daemon {
                     }
                     let before = cpu_time();
                     self.look().await;
+                    if self.history.is_due() {
+                        self.record();
+                    }
                     tick = Instant::now() + rest(cpu_time().saturating_sub(before));
                 }
             }
@@ -308,7 +321,16 @@ impl Daemon {
 
     async fn snapshot(&mut self) -> Result<metrics::Snapshot, Refusal> {
         let stats = self.stats().await?;
-        Ok(metrics::Snapshot { status: self.status(), stats, reconcile: self.reconcile })
+        let history = self.history.is_working();
+        Ok(metrics::Snapshot { status: self.status(), stats, reconcile: self.reconcile, history })
+    }
+
+    /// Hands the counters to the history. What cannot be read is part of the next sample's difference.
+    fn record(&mut self) {
+        let (Ok(Some(live)), Ok(counters)) = (self.host.device(), self.host.counters()) else { return };
+        let Some(link) = &self.applied.observed.link else { return };
+        let (now, device) = (Timestamp::now(), self.history.device(link.index));
+        self.history.offer(Sample::new(now, device, &self.config.desired, &live, counters.as_ref()));
     }
 
     fn status(&self) -> Status {
@@ -355,6 +377,7 @@ impl Daemon {
     }
 
     async fn take_down(&mut self) -> Reloaded {
+        self.record();
         self.host.stop_userspace().await;
         let done = tear_down(&self.netlink, &self.config.desired.interface, Path::new(RUN_DIR)).await;
         for change in &done.changes {

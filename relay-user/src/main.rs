@@ -31,12 +31,12 @@ fn run(cli: Cli) -> Result<()> {
             Command::Init(args) => command::init::run(&files, &args).await,
             Command::Import(args) => command::import::run(&files, &args).await,
             Command::Peer(args) => command::peer::run(&files, &args).await,
-            Command::Up(args) => command::up::run(files.config, files.socket, args.down_on_exit).await,
+            Command::Up(args) => command::up::run(files, args.down_on_exit).await,
             Command::Down => command::down::run(&files.config, &files.socket).await,
             Command::Reload => command::reload::run(&files.socket).await,
             Command::Metrics => command::metrics::run(&files.socket).await,
             Command::Status(args) => command::status::run(&files.socket, args.json).await,
-            Command::Stats(args) => command::stats::run(&files.config, &files.socket, args.json).await,
+            Command::Stats(args) => command::stats::run(&files, &args).await,
         }
     })
 }

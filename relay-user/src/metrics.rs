@@ -26,6 +26,8 @@ pub struct Snapshot {
     pub stats: Stats,
     /// What its loop has done.
     pub reconcile: Reconcile,
+    /// Whether the history is being written; `None` where nobody has tried yet.
+    pub history: Option<bool>,
 }
 
 /// What the daemon's loop has done since it started.
@@ -112,7 +114,7 @@ const fn to(peer: &PeerStats) -> Packets {
 /// The text of it all.
 #[must_use]
 pub fn render(snapshot: &Snapshot) -> String {
-    let Snapshot { status, stats, reconcile } = snapshot;
+    let Snapshot { status, stats, reconcile, history } = snapshot;
     let mut text = Text::default();
     let interface = ("interface", stats.interface.as_str());
 
@@ -167,6 +169,9 @@ pub fn render(snapshot: &Snapshot) -> String {
         "Rules of this host's firewall that close relay's way; `relay status` has the commands to open it",
         status.to_open.len() as u64,
     );
+    if let Some(working) = history {
+        gauge("relay_history_working", "Whether the history is being written", u64::from(*working));
+    }
     let mut counter = |name, help, value| {
         text.family(name, Kind::Counter, help);
         text.sample(&[interface], value);

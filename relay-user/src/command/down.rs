@@ -53,8 +53,8 @@ async fn without_daemon(config: &Path, dead_socket: Option<&Path>) -> anyhow::Re
     Ok(host::tear_down(&Netlink::connect()?, &interface, run_dir).await)
 }
 
-/// The configuration need not be valid to say whose traces to remove; without one it is the default name.
-fn interface(config: &Path) -> anyhow::Result<InterfaceName> {
+/// The configuration need not be valid to say which interface it is about; without one it is the default name.
+pub(super) fn interface(config: &Path) -> anyhow::Result<InterfaceName> {
     match std::fs::read_to_string(config) {
         Ok(text) => match Written::parse(config, &text)?.interface.into_inner().name {
             Some(name) => Ok(name.into_inner().parse()?),

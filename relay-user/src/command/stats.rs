@@ -1,14 +1,19 @@
-//! `relay stats`: counters per peer, from the daemon, or from pinned maps and netlink where none runs.
+//! `relay stats`: counters per peer, from the daemon, or from pinned maps and netlink where none runs; and with `--since`
+//! the history.
 
-use std::{path::Path, time::SystemTime};
+use std::{io::ErrorKind, path::Path, time::SystemTime};
 
 use anyhow::Context as _;
+use jiff::{Timestamp, tz::TimeZone};
 
 use crate::{
+    cli::{Files, StatsArgs},
     config,
     control::client::{self, ControlError},
     daemon,
     desired::Backend,
+    failure::Failure,
+    history::{self, chart, since::Since, text},
     kernel::{
         datapath::{self, Interface, PinnedMaps, Pins},
         netlink::Netlink,
@@ -22,17 +27,54 @@ use crate::{
 /// Prints them.
 ///
 /// # Errors
-/// Neither a daemon nor the kernel can be asked.
-pub async fn run(config: &Path, socket: &Path, json: bool) -> anyhow::Result<()> {
-    let stats = match client::stats(socket).await {
-        Err(ControlError::NotRunning(_)) => without_daemon(config).await?,
+/// Neither a daemon nor the kernel can be asked; there is no history.
+pub async fn run(files: &Files, args: &StatsArgs) -> anyhow::Result<()> {
+    if let Some(since) = args.since {
+        return history(files, args, since);
+    }
+    let stats = match client::stats(&files.socket).await {
+        Err(ControlError::NotRunning(_)) => without_daemon(&files.config).await?,
         answer => answer?,
     };
-    if json {
+    if args.json {
         return super::print_json(&stats);
     }
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
     super::print(&table::stats(&stats, now))
+}
+
+fn history(files: &Files, args: &StatsArgs, since: Since) -> anyhow::Result<()> {
+    let (now, zone) = (Timestamp::now(), TimeZone::system());
+    let since = since.moment(now, &zone).filter(|since| *since < now);
+    let since =
+        since.ok_or_else(|| Failure::refused("--since: nothing was counted yet after that moment"))?;
+    let interface = super::down::interface(&files.config)?;
+    let path = history::file(&files.state, &interface);
+    let history = match std::fs::File::open(&path) {
+        Ok(_) => history::report::read(&path, interface.as_str(), since, now)
+            .map_err(|error| Failure::new(format!("cannot read the history {}: {error}", path.display()))),
+        Err(error) => {
+            let failure = Failure::new(format!("cannot read the history {}: {error}", path.display()));
+            Err(match error.kind() {
+                ErrorKind::NotFound => failure.hint("`relay up` writes it while it runs"),
+                ErrorKind::PermissionDenied => failure.hint("run this as root"),
+                _ => failure,
+            })
+        }
+    }?;
+    if args.json {
+        super::print_json(&history)
+    } else if args.csv {
+        super::print(&history.csv())
+    } else if let Some(file) = &args.svg {
+        let svg = chart::svg(&history, &zone);
+        if file == Path::new("-") {
+            return super::print(&svg);
+        }
+        std::fs::write(file, svg).with_context(|| format!("writing the chart {}", file.display()))
+    } else {
+        super::print(&text::table(&history, &zone))
+    }
 }
 
 async fn without_daemon(path: &Path) -> anyhow::Result<Stats> {

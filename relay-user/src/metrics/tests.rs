@@ -49,6 +49,7 @@ fn snapshot() -> Snapshot {
             verdicts: [("redirected".into(), 990), ("ttl_expired".into(), 10)].into(),
         },
         reconcile: Reconcile { runs: 7, changes: 12, failures: 1, last: 1_795_000_000_250 },
+        history: Some(true),
     }
 }
 
