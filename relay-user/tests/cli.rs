@@ -105,6 +105,21 @@ fn what_is_refused() {
 }
 
 #[test]
+fn what_the_history_is_not_asked() {
+    promise(
+        "what_the_history_is_not_asked",
+        &Terminal::with_hub().session(&[
+            &["stats", "--since", "24h"],
+            &["stats", "--since", "yesterday"],
+            &["stats", "--since", "2999-01-01"],
+            &["stats", "--csv"],
+            &["stats", "--since", "24h", "--csv", "--svg", "day.svg"],
+            &["metrics"],
+        ]),
+    );
+}
+
+#[test]
 fn a_bad_file_is_named_by_its_lines() {
     let terminal = Terminal::with_hub();
     terminal.append(

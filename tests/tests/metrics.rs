@@ -5,6 +5,7 @@ use std::{
     collections::BTreeSet,
     env, fs,
     io::Write as _,
+    net::{Ipv4Addr, SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
@@ -149,6 +150,22 @@ fn the_listener_follows_the_file_and_one_that_cannot_be_had_is_a_problem() -> Re
 }
 
 #[test]
+fn who_says_nothing_is_in_nobodys_way() -> Result<()> {
+    let machine = Netns::new("silent")?;
+    let hub = hub(&machine, "9586")?;
+    // More than the listener talks to at a time.
+    let silent = machine.inside(|| {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 9586));
+        let connect = |_| TcpStream::connect_timeout(&address, DEADLINE).context("connecting");
+        (0..24).map(connect).collect::<Result<Vec<_>>>()
+    })?;
+    hub.run(&["metrics"])?;
+    hub.run(&["reload"])?;
+    drop(silent);
+    wait_for("the listener to be free again", DEADLINE, || scrape(&machine, "127.0.0.1:9586")).map(drop)
+}
+
+#[test]
 fn dashboard_and_alerts_ask_for_what_there_is() -> Result<()> {
     if guest::line().is_some() {
         guest::skip("dashboard and alerts say the same on any kernel");
@@ -156,7 +173,11 @@ fn dashboard_and_alerts_ask_for_what_there_is() -> Result<()> {
     }
     let machine = Netns::new("dashboard")?;
     let hub = hub(&machine, "9586")?;
-    let there = families(&hub.run(&["metrics"])?);
+    let there = wait_for("the first word of the history", DEADLINE, || {
+        let there = families(&hub.run(&["metrics"])?);
+        ensure!(there.contains("relay_history_working"), "{there:?}");
+        Ok(there)
+    })?;
     let dashboard: Value = serde_json::from_str(&fs::read_to_string(shipped("grafana-dashboard.json"))?)?;
     let mut asked = Vec::new();
     expressions(&dashboard, &mut asked);
