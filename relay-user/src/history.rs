@@ -16,6 +16,7 @@ pub mod delta;
 pub mod report;
 pub mod series;
 pub mod since;
+pub mod spread;
 pub mod store;
 pub mod text;
 pub mod thin;

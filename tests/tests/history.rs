@@ -48,7 +48,11 @@ fn reach(phone: &Netns) -> Result<()> {
 fn talk(phone: &Netns) -> Result<u64> {
     reach(phone)?;
     let data = LENGTH - 28;
-    phone.run(&format!("ping -n -q -c {PINGS} -i 0.02 -W 5 -s {data} 10.9.0.1"))?;
+    wait_for("a conversation without a loss", DEADLINE, || {
+        let said = phone.run(&format!("ping -n -q -c {PINGS} -i 0.02 -W 5 -s {data} 10.9.0.1"))?;
+        ensure!(said.contains(" 0% packet loss"), "{said}");
+        Ok(())
+    })?;
     let transfer = phone.run("wg show tunnel transfer")?;
     let sent = transfer.split_whitespace().nth(2).context("the phone has no peer")?;
     Ok(sent.parse()?)

@@ -14,6 +14,7 @@ use super::{
     Sample, Sampled,
     amount::{Amount, COLUMNS, Reading, Row},
     delta::{before, delta},
+    spread::spread,
     thin::{BUCKET, FINE, HOURLY, KEPT, Slot, thin},
 };
 use crate::key::PublicKey;
@@ -92,6 +93,8 @@ impl StoreError {
 #[derive(Clone, Debug, Default)]
 struct Known {
     device: Option<String>,
+    /// When the last sample was taken; in the file, the last that said anything new.
+    at: Option<i64>,
     peers: HashMap<i64, String>,
     keys: HashMap<PublicKey, (i64, Reading)>,
 }
@@ -194,7 +197,8 @@ fn prepare(connection: &Connection, found: i64) -> rusqlite::Result<Known> {
 fn schema() -> String {
     let columns = COLUMNS.map(|name| format!("{name} INTEGER NOT NULL")).join(", ");
     format!(
-        "CREATE TABLE device (id INTEGER PRIMARY KEY CHECK (id = 1), generation TEXT NOT NULL) STRICT;
+        "CREATE TABLE device (id INTEGER PRIMARY KEY CHECK (id = 1), generation TEXT NOT NULL,
+             at INTEGER NOT NULL) STRICT;
          CREATE TABLE peer (id INTEGER PRIMARY KEY, name TEXT NOT NULL, since INTEGER NOT NULL) STRICT;
          CREATE TABLE key (public_key TEXT PRIMARY KEY, peer INTEGER NOT NULL, {columns}) STRICT, WITHOUT ROWID;
          CREATE TABLE total (peer INTEGER PRIMARY KEY, {columns}) STRICT;
@@ -220,9 +224,10 @@ pub(super) fn row_at(row: &SqlRow<'_>, first: usize) -> rusqlite::Result<Row> {
 
 fn read_known(connection: &Connection) -> rusqlite::Result<Known> {
     let mut known = Known::default();
-    let mut devices = connection.prepare("SELECT generation FROM device")?;
-    for device in devices.query_map([], |row| row.get(0))? {
-        known.device = Some(device?);
+    let mut devices = connection.prepare("SELECT generation, at FROM device")?;
+    for device in devices.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))? {
+        let (generation, at) = device?;
+        (known.device, known.at) = (Some(generation), Some(at));
     }
     let mut peers = connection.prepare("SELECT id, name FROM peer")?;
     for peer in peers.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))? {
@@ -241,11 +246,9 @@ fn read_known(connection: &Connection) -> rusqlite::Result<Known> {
 }
 
 fn write(transaction: &Transaction<'_>, known: &mut Known, sample: &Sample) -> rusqlite::Result<()> {
-    let device = known.device.clone();
-    if device.as_deref() != Some(&sample.device) {
-        transaction.execute("INSERT OR REPLACE INTO device VALUES (1, ?1)", [&sample.device])?;
-        known.device = Some(sample.device.clone());
-    }
+    let (device, last) = (known.device.replace(sample.device.clone()), known.at.replace(sample.at));
+    let same = device.as_deref() == Some(&sample.device);
+    let mut news = !same;
     forget_readings(transaction, known, sample)?;
     for (sampled, peer) in identify(transaction, known, sample)? {
         let stored = known.keys.get(&sampled.key).map(|(_, reading)| *reading);
@@ -253,12 +256,21 @@ fn write(transaction: &Transaction<'_>, known: &mut Known, sample: &Sample) -> r
         let added = delta(before, sampled.reading);
         if added != Amount::default() {
             add_total(transaction, peer, added)?;
-            add_bucket(transaction, Slot::at(peer, sample.at), added)?;
+            // What began in between, nobody knows when, counts as of this moment.
+            let from = last.filter(|_| same && before != Reading::default()).unwrap_or(sample.at);
+            for (slot, part) in spread(peer, added, from, sample.at) {
+                add_bucket(transaction, slot, part)?;
+            }
         }
         if stored != Some(sampled.reading) {
             set_reading(transaction, &sampled.key, peer, sampled.reading)?;
             known.keys.insert(sampled.key, (peer, sampled.reading));
+            news = true;
         }
+    }
+    if news {
+        let values = params![sample.device, sample.at];
+        transaction.execute("INSERT OR REPLACE INTO device VALUES (1, ?1, ?2)", values)?;
     }
     Ok(())
 }

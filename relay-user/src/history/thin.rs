@@ -16,8 +16,8 @@ use super::amount::Amount;
 /// Seconds of a bucket as it is written.
 pub const BUCKET: i64 = 300;
 
-const HOUR: i64 = 3_600;
-const DAY: i64 = 86_400;
+pub(super) const HOUR: i64 = 3_600;
+pub(super) const DAY: i64 = 86_400;
 
 /// How old a bucket gets before it goes into its hour.
 pub const FINE: i64 = 7 * DAY;
