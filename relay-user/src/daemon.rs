@@ -22,7 +22,7 @@ use crate::{
     control::{Request, listener::Listener, server::ControlSocket},
     desired::{InterfaceName, PeerName},
     error::chain,
-    history::{self, Recorder, Sample},
+    history::{self, Health, Recorder, Sample},
     host::{Applied, Host, tear_down},
     kernel::{
         events::{Events, Topic},
@@ -321,7 +321,10 @@ impl Daemon {
 
     async fn snapshot(&mut self) -> Result<metrics::Snapshot, Refusal> {
         let stats = self.stats().await?;
-        let history = self.history.is_working();
+        let history = match self.history.health() {
+            Health::Untried => None,
+            health => Some(health == Health::Working),
+        };
         Ok(metrics::Snapshot { status: self.status(), stats, reconcile: self.reconcile, history })
     }
 
@@ -353,7 +356,7 @@ impl Daemon {
             peers: desired.peers.len() - self.expired.len(),
             peers_connected: live.filter(|peer| peer.latest_handshake.is_some_and(recent)).count(),
             peers_expired: self.expired.iter().map(ToString::to_string).collect(),
-            problems: self.problems(),
+            problems: [self.problems(), Vec::from_iter(self.history.problem())].concat(),
             to_open: self.to_open(),
         }
     }

@@ -34,7 +34,7 @@ use crate::{
     observed::Device,
 };
 
-pub use self::writer::Recorder;
+pub use self::writer::{Health, Recorder};
 
 /// Where the files are unless somebody says otherwise: systemd's StateDirectory of a unit that says `relay`.
 pub const DEFAULT_FOLDER: &str = "/var/lib/relay";

@@ -144,6 +144,7 @@ fn neither_a_damaged_file_nor_a_full_disk_stops_anything() -> Result<()> {
     let fill = "while :; do cat /dev/zero >> /var/lib/relay/filler; sleep 0.05; done 2> /dev/null";
     let filling = machine.spawn(machine.command("sh").args(["-c", fill]))?;
     wait_until_working(&hub, false)?;
+    ensure!(hub.run(&["status"])?.contains("no history: "), "status says nothing");
     let enough = pings.sent() + 100;
     wait_for("pings", DEADLINE, || {
         ensure!(pings.sent() >= enough, "{}", pings.sent());
@@ -192,6 +193,11 @@ fn a_folder_that_cannot_be_written_is_tried_again() -> Result<()> {
     ensure!(refused.contains("/var/lib/relay/wg0.db") && refused.contains("hint: "), "{refused}");
     machine.run("mount -o remount,rw /var/lib")?;
     wait_until_working(&hub, true)?;
+    // What a killed daemon leaves, its log beside it, can be read.
+    hub.kill()?;
+    told(&hub)?;
+    hub.up()?;
+    new_session(&phone, "tunnel")?;
     talk(&phone)?;
     hub.stop()?;
     ensure!(told(&hub)?.0 >= PINGS * LENGTH, "{:?}", told(&hub)?);

@@ -89,6 +89,19 @@ impl StoreError {
     }
 }
 
+impl StoreError {
+    /// Whether the open file is as good as before, and only this time nothing could be written: opening it anew would
+    /// not help, and closing it gives room of the full disk back to others.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        let Self::Sqlite { source, .. } = self else { return false };
+        matches!(
+            source.sqlite_error_code(),
+            Some(ErrorCode::DiskFull | ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
+        )
+    }
+}
+
 /// What the file says of the present, so that a sample costs no questions. It is true after a transaction only.
 #[derive(Clone, Debug, Default)]
 struct Known {

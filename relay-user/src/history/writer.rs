@@ -3,8 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     sync::{
-        Arc,
-        atomic::{AtomicU8, Ordering},
+        Arc, Mutex,
         mpsc::{Receiver, SyncSender, sync_channel},
     },
     time::{Duration, Instant},
@@ -36,7 +35,7 @@ pub struct Recorder {
     boot: String,
     samples: SyncSender<Sample>,
     ended: oneshot::Receiver<()>,
-    health: Arc<Health>,
+    health: Arc<Mutex<Health>>,
     last: Option<Instant>,
 }
 
@@ -48,7 +47,7 @@ impl Recorder {
     pub fn start(path: PathBuf) -> std::io::Result<Self> {
         let (samples, received) = sync_channel(WAITING);
         let (end, ended) = oneshot::channel();
-        let health = Arc::new(Health::default());
+        let health = Arc::default();
         let mut writer = Writer { health: Arc::clone(&health), ..Writer::new(path) };
         std::thread::Builder::new().name("history".to_owned()).spawn(move || {
             writer.run(&received);
@@ -78,10 +77,19 @@ impl Recorder {
         let _ = self.samples.try_send(sample);
     }
 
-    /// Whether it is being written; `None` before the first attempt.
+    /// What came of the last attempt.
     #[must_use]
-    pub fn is_working(&self) -> Option<bool> {
-        self.health.get()
+    pub fn health(&self) -> Health {
+        self.health.lock().map(|health| health.clone()).unwrap_or_default()
+    }
+
+    /// Why it is not written, if it is not. The hub itself is none the worse for it.
+    #[must_use]
+    pub fn problem(&self) -> Option<String> {
+        match self.health() {
+            Health::Failing(text) => Some(text),
+            Health::Untried | Health::Working => None,
+        }
     }
 
     /// Lets what waits be written and the file be closed, if that takes no longer than two seconds.
@@ -91,21 +99,16 @@ impl Recorder {
     }
 }
 
-/// Whether the last attempt worked.
-#[derive(Debug, Default)]
-struct Health(AtomicU8);
-
-impl Health {
-    fn set(&self, working: bool) {
-        self.0.store(if working { 2 } else { 1 }, Ordering::Relaxed);
-    }
-
-    fn get(&self) -> Option<bool> {
-        match self.0.load(Ordering::Relaxed) {
-            0 => None,
-            value => Some(value == 2),
-        }
-    }
+/// What came of the last attempt.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Health {
+    /// There was none yet.
+    #[default]
+    Untried,
+    /// The file has all that was offered.
+    Working,
+    /// Why it has not.
+    Failing(String),
 }
 
 /// The thread's own.
@@ -113,18 +116,16 @@ impl Health {
 struct Writer {
     path: PathBuf,
     store: Option<Store>,
-    health: Arc<Health>,
+    health: Arc<Mutex<Health>>,
     /// A damaged file was put aside already; a disk that damages another one is not filled with them.
     put_aside: bool,
-    /// What was said last, so that it is said once.
-    told: Option<String>,
     /// When old buckets were made coarser.
     thinned: Option<i64>,
 }
 
 impl Writer {
     fn new(path: PathBuf) -> Self {
-        Self { path, store: None, health: Arc::default(), put_aside: false, told: None, thinned: None }
+        Self { path, store: None, health: Arc::default(), put_aside: false, thinned: None }
     }
 
     fn run(&mut self, samples: &Receiver<Sample>) {
@@ -152,36 +153,44 @@ impl Writer {
                 Err(cause) => tracing::warn!("{}, and cannot be put aside: {cause}", chain(error)),
             }
         }
-        self.health.set(result.is_ok());
-        match result {
-            Ok(()) => {
-                if self.told.take().is_some() {
-                    tracing::info!("the history is written again");
-                }
+        let health = match result {
+            Ok(()) => Health::Working,
+            Err(error) => Health::Failing(format!(
+                "no history: {}; traffic goes on, and relay tries again",
+                chain(&error)
+            )),
+        };
+        self.tell(health);
+    }
+
+    /// Says what is new.
+    fn tell(&self, health: Health) {
+        let Ok(mut told) = self.health.lock() else { return };
+        if *told != health {
+            match (&*told, &health) {
+                (_, Health::Failing(text)) => tracing::warn!("{text}"),
+                (Health::Failing(_), _) => tracing::info!("the history is written again"),
+                _ => {}
             }
-            Err(error) => {
-                let text = chain(&error);
-                if self.told.as_ref() != Some(&text) {
-                    tracing::warn!("no history: {text}; traffic goes on, and relay tries again");
-                    self.told = Some(text);
-                }
-            }
+            *told = health;
         }
     }
 
     fn write(&mut self, sample: &Sample) -> Result<(), StoreError> {
-        // A file that failed is opened anew: what went wrong may be over, or another file be there.
-        let mut store = match self.store.take() {
+        let store = match self.store.take() {
             Some(store) => store,
             None => Store::open(&self.path)?,
         };
-        store.record(sample)?;
-        if self.thinned.is_none_or(|at| (sample.at - at).abs() >= THINNING) {
-            store.thin(sample.at)?;
-            self.thinned = Some(sample.at);
+        let store = self.store.insert(store);
+        let mut result = store.record(sample);
+        if result.is_ok() && self.thinned.is_none_or(|at| (sample.at - at).abs() >= THINNING) {
+            result = store.thin(sample.at);
+            self.thinned = result.is_ok().then_some(sample.at);
         }
-        self.store = Some(store);
-        Ok(())
+        if result.as_ref().is_err_and(|error| !error.is_passing()) {
+            self.store = None;
+        }
+        result
     }
 }
 

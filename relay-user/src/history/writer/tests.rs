@@ -50,6 +50,10 @@ impl Book {
         self.writer.take(&Sample { at, device: device.to_owned(), peers: peers.collect() });
     }
 
+    fn health(&self) -> Health {
+        self.writer.health.lock().expect("no panic while held").clone()
+    }
+
     fn read(&self, since: i64, until: i64) -> History {
         let moment = |at| Timestamp::from_second(at).expect("moment");
         report::read(&self.path(), "wg0", moment(since), moment(until)).expect("a history")
@@ -161,7 +165,7 @@ fn a_damaged_file_is_put_aside_once() {
             other.execute_batch("CREATE TABLE peer (x); PRAGMA user_version = 1;").expect("a schema");
         }
         book.take(NOW + 90_000, "a", &[(1, "home", 500)]);
-        assert_eq!(book.writer.health.get(), Some(true), "{damage}");
+        assert_eq!(book.health(), Health::Working, "{damage}");
         book.take(NOW + 90_010, "a", &[(1, "home", 503)]);
         assert_eq!(book.told(NOW, NOW + 90_010), [told("home", 3, 3)], "{damage}");
         let aside = path.with_file_name(format!("wg0.db.corrupt-{}", NOW + 90_000));
@@ -171,7 +175,7 @@ fn a_damaged_file_is_put_aside_once() {
         book.writer.store = None;
         fs::write(&path, "again").expect("write");
         book.take(NOW + 90_020, "a", &[(1, "home", 503)]);
-        assert_eq!(book.writer.health.get(), Some(false), "{damage}");
+        assert!(matches!(book.health(), Health::Failing(_)), "{damage}");
         assert_eq!(fs::read(&path).expect("left alone"), b"again");
     }
 }
@@ -190,12 +194,12 @@ fn what_cannot_be_written_is_made_up_for() {
     let peers: Vec<(u8, &str, u64)> =
         many.iter().map(|(key, name)| (*key, name.as_str(), 9)).chain([(1, "home", 50)]).collect();
     book.take(NOW + 20, "a", &peers);
-    assert_eq!(book.writer.health.get(), Some(false));
-    assert!(book.writer.told.as_ref().is_some_and(|told| told.contains("full")), "{:?}", book.writer.told);
+    assert!(matches!(book.health(), Health::Failing(why) if why.contains("full")), "{:?}", book.health());
     assert_eq!(book.told(NOW, NOW + 20), [told("home", 5, 5)], "all or nothing");
-    // It is opened anew, where no such limit is.
+    let store = book.writer.store.as_ref().expect("still open");
+    store.connection().pragma_update_and_check(None, "max_page_count", 1 << 20, |_| Ok(())).expect("room");
     book.take(NOW + 30, "a", &peers);
-    assert_eq!(book.writer.health.get(), Some(true));
+    assert_eq!(book.health(), Health::Working);
     assert_eq!(book.told(NOW, NOW + 30)[0], told("home", 50, 50));
     assert_eq!(book.told(NOW, NOW + 30).len(), many.len() + 1);
 }
@@ -210,7 +214,7 @@ fn a_newer_file_is_left_alone() {
     drop(other);
     let before = fs::read(book.path()).expect("read");
     book.take(NOW + 10, "a", &[(1, "home", 5)]);
-    assert_eq!(book.writer.health.get(), Some(false));
+    assert!(matches!(book.health(), Health::Failing(why) if why.contains("newer")), "{:?}", book.health());
     assert_eq!(fs::read(book.path()).expect("read"), before);
 }
 
@@ -229,7 +233,7 @@ async fn nobody_waits_for_a_disk() {
     let folder = tempfile::tempdir().expect("folder");
     let path = folder.path().join("wg0.db");
     let mut recorder = Recorder::start(path.clone()).expect("a thread");
-    assert!(recorder.is_due() && recorder.is_working().is_none());
+    assert!(recorder.is_due() && recorder.health() == Health::Untried);
     // A writer elsewhere holds it: each attempt of the thread takes a second.
     drop(Store::open(&path).expect("made"));
     let other = rusqlite::Connection::open(&path).expect("open");
