@@ -4,7 +4,9 @@ mod peer;
 
 use std::path::PathBuf;
 
-use crate::{config::DEFAULT_PATH, desired::InterfaceName, kernel::namespace::NamespaceName};
+use crate::{
+    config::DEFAULT_PATH, desired::InterfaceName, history::since::Since, kernel::namespace::NamespaceName,
+};
 use clap::{Args, Parser, Subcommand};
 use ipnet::{Ipv4Net, Ipv6Net};
 
@@ -48,6 +50,10 @@ pub struct Files {
     #[arg(long, global = true, value_name = "PATH", env = "RELAY_SOCKET", hide_env_values = true)]
     #[arg(default_value = DEFAULT_SOCKET)]
     pub socket: PathBuf,
+    /// The folder of the history; `RELAY_STATE_DIR` and this are for whoever cannot have the usual one
+    #[arg(long = "state-dir", global = true, hide = true, value_name = "PATH", env = "RELAY_STATE_DIR")]
+    #[arg(default_value = crate::history::DEFAULT_FOLDER)]
+    pub state: PathBuf,
 }
 
 /// What relay can be told to do.
@@ -68,6 +74,11 @@ pub enum Command {
     Status(ReportArgs),
     /// Show what each peer has received and sent, and by which path
     Stats(StatsArgs),
+    /// Print the daemon's numbers as Prometheus takes them
+    #[command(after_help = "Example:\n  relay metrics\n\nThe same over HTTP: `curl --unix-socket \
+        /run/relay/relay.sock http://relay/metrics`, and, with \
+        `listen = \"127.0.0.1:9586\"` under [metrics] in relay.toml, http://127.0.0.1:9586/metrics.")]
+    Metrics,
     /// Add, show, change and remove peers
     Peer(PeerArgs),
     /// Accelerate a WireGuard interface that somebody else keeps, in the foreground
@@ -219,12 +230,17 @@ pub struct ShowArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   relay stats
-  relay stats --json
   relay stats --watch
+  relay stats --since 24h
+  relay stats --since 2026-11-01 --csv > november.csv
+  relay stats --since 7d --svg week.svg
   relay stats --adopted wg0
 
-While watching: q quits, s sorts by another column, r reverses, arrows pick a peer. Where the output is no terminal,
---watch prints a table a second, and with --json a line of JSON.")]
+While watching: q quits, s sorts by another column, r reverses, arrows pick a peer. Where the output is no terminal, \
+--watch prints a table a second, and with --json a line of JSON.
+
+The history has buckets of five minutes for a week, of an hour for 90 days and of a day for 400 days; totals stay. It is \
+written while `relay up` runs, and is read also when it does not.")]
 pub struct StatsArgs {
     /// Whose, and how to print them.
     #[command(flatten)]
@@ -232,6 +248,15 @@ pub struct StatsArgs {
     /// Show them as they move, once a second, with rates
     #[arg(long)]
     pub watch: bool,
+    /// What was carried since then: a time ago (24h, 7d), a day by this machine's clock, or a moment
+    #[arg(long, value_name = "WHEN", conflicts_with_all = ["watch", "adopted"])]
+    pub since: Option<Since>,
+    /// Print each bucket as a line of CSV
+    #[arg(long, requires = "since", conflicts_with_all = ["json", "svg"])]
+    pub csv: bool,
+    /// Draw a chart into this file, `-` for stdout
+    #[arg(long, value_name = "FILE", requires = "since", conflicts_with = "json")]
+    pub svg: Option<PathBuf>,
 }
 
 /// `relay status`, and a part of `relay stats`.

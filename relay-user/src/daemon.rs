@@ -19,15 +19,17 @@ use tokio::{
 
 use crate::{
     config::{self, Config},
-    control::{Request, server::ControlSocket},
+    control::{Request, listener::Listener, server::ControlSocket},
     desired::{Backend, InterfaceName, PeerName},
     error::chain,
+    history::{self, Health, Recorder, Sample},
     host::{Applied, Host, tear_down},
     kernel::{
         events::{Events, Topic},
         lock::Lock,
         netlink::Netlink,
     },
+    metrics::{self, Reconcile},
     report::{FastPath, Refusal, Reloaded, Stats, Status},
     service_manager::ServiceManager,
     stats,
@@ -58,6 +60,8 @@ pub struct Options {
     pub config: PathBuf,
     /// The control socket.
     pub socket: PathBuf,
+    /// The folder of the history.
+    pub state: PathBuf,
     /// Take everything down at the end.
     pub down_on_exit: bool,
 }
@@ -80,7 +84,10 @@ pub async fn run(
     let run_dir = Path::new(RUN_DIR);
     let _lock = Lock::acquire(run_dir, &config.desired.interface)?;
     let mut socket = ControlSocket::bind(&options.socket)?;
+    let (sender, mut requests) = mpsc::channel(16);
     let host = Host::open(&config.desired, netlink.clone(), run_dir).await?;
+    let history = Recorder::start(history::file(&options.state, &config.desired.interface))
+        .context("starting the history's thread")?;
     let mut daemon = Daemon {
         options,
         netlink,
@@ -88,14 +95,18 @@ pub async fn run(
         host,
         applied: Applied::default(),
         expired: BTreeSet::new(),
+        reconcile: Reconcile::default(),
+        history,
+        metrics: Listener::new(sender.clone()),
         ticks: 0,
         manager: ServiceManager::default(),
     };
     // Before the first look: what changes while it looks is looked at again.
     let mut events = Events::subscribe()?;
     daemon.bring_up().await?;
+    // Not before: it may listen on an address of the tunnel.
+    daemon.metrics.follow(daemon.config.metrics).await;
 
-    let (sender, mut requests) = mpsc::channel(16);
     let (stop, stopped) = oneshot::channel::<()>();
     let server = tokio::spawn(socket.serve(sender, async { drop(stopped.await) }));
     daemon.manager.ready(daemon.in_a_line());
@@ -103,6 +114,7 @@ pub async fn run(
     drop((requests, stop));
     // The answer to `relay down` is on its way; whoever does not read it holds up nobody.
     let _ = tokio::time::timeout(LAST_ANSWERS, server).await;
+    daemon.history.finish().await;
     ended
 }
 
@@ -142,6 +154,9 @@ struct Daemon {
     applied: Applied,
     /// The peers whose time was over at the last look.
     expired: BTreeSet<PeerName>,
+    reconcile: Reconcile,
+    history: Recorder,
+    metrics: Listener,
     ticks: u32,
     manager: ServiceManager,
 }
@@ -167,6 +182,7 @@ impl Daemon {
             desired.peers.len(),
             desired.private_key.public_key()
         );
+        self.record();
         let fast_path = self.fast_path();
         tracing::info!("fast path {fast_path}");
         for problem in &self.applied.problems {
@@ -191,6 +207,7 @@ impl Daemon {
         loop {
             tokio::select! {
                 () = &mut shutdown => {
+                    self.record();
                     if self.options.down_on_exit {
                         self.manager.stopping("taking the hub down");
                         self.take_down().await;
@@ -202,6 +219,7 @@ impl Daemon {
                 Some(request) = requests.recv() => match request {
                     Request::Status(reply) => drop(reply.send(self.status())),
                     Request::Stats(reply) => drop(reply.send(self.stats().await)),
+                    Request::Metrics(reply) => drop(reply.send(self.snapshot().await)),
                     Request::Reload(reply) => drop(reply.send(self.reload().await)),
                     Request::Down(reply) => {
                         self.manager.stopping("taking the hub down, as asked");
@@ -225,10 +243,14 @@ impl Daemon {
                     self.host.firewall_may_have_changed();
                     if self.ticks.is_multiple_of(RETRY_TICKS) {
                         self.host.retry_fast_path();
+                        self.metrics.retry().await;
                     }
                     let before = cpu_time();
                     self.look().await;
                     self.manager.alive(self.in_a_line());
+                    if self.history.is_due() {
+                        self.record();
+                    }
                     tick = Instant::now() + rest(cpu_time().saturating_sub(before));
                 }
             }
@@ -253,6 +275,7 @@ impl Daemon {
         {
             tracing::info!("fast path {now}");
         }
+        self.reconcile.note(&applied, now);
         self.applied = applied;
     }
 
@@ -308,10 +331,11 @@ impl Daemon {
             tracing::warn!("{warning}");
         }
         self.config = config;
+        self.metrics.follow(self.config.metrics).await;
         self.host.retry_fast_path();
         self.host.firewall_may_have_changed();
         self.look().await;
-        Ok(Reloaded { changes: self.applied.changes.clone(), problems: self.applied.problems.clone() })
+        Ok(Reloaded { changes: self.applied.changes.clone(), problems: self.problems() })
     }
 
     async fn stats(&mut self) -> Result<Stats, Refusal> {
@@ -320,6 +344,23 @@ impl Daemon {
         let counters = self.host.counters().map_err(|error| refuse(&error))?;
         let desired = self.config.desired.in_force(Timestamp::now());
         Ok(stats::collect(&desired, self.host.backend, self.fast_path(), device.as_ref(), counters.as_ref()))
+    }
+
+    async fn snapshot(&mut self) -> Result<metrics::Snapshot, Refusal> {
+        let stats = self.stats().await?;
+        let history = match self.history.health() {
+            Health::Untried => None,
+            health => Some(health == Health::Working),
+        };
+        Ok(metrics::Snapshot { status: self.status(), stats, reconcile: self.reconcile, history })
+    }
+
+    /// Hands the counters to the history. What cannot be read is part of the next sample's difference.
+    fn record(&mut self) {
+        let (Ok(Some(live)), Ok(counters)) = (self.host.device(), self.host.counters()) else { return };
+        let Some(link) = &self.applied.observed.link else { return };
+        let (now, device) = (Timestamp::now(), self.history.device(link.index));
+        self.history.offer(Sample::new(now, device, &self.config.desired, &live, counters.as_ref()));
     }
 
     fn status(&self) -> Status {
@@ -341,7 +382,7 @@ impl Daemon {
             peers: desired.peers.len() - self.expired.len(),
             peers_connected: device.map_or(0, |device| stats::connected(device, SystemTime::now())),
             peers_expired: self.expired.iter().map(ToString::to_string).collect(),
-            problems: self.applied.problems.clone(),
+            problems: [self.problems(), Vec::from_iter(self.history.problem())].concat(),
             to_open: self.to_open(),
         }
     }
@@ -364,6 +405,12 @@ impl Daemon {
         self.applied.fast_path.clone().unwrap_or_else(|| FastPath::off("the host could not be read"))
     }
 
+    /// What is wrong with the host, and then what is wrong beside it.
+    fn problems(&self) -> Vec<String> {
+        let beside = self.metrics.problem().map(str::to_owned);
+        self.applied.problems.iter().cloned().chain(beside).collect()
+    }
+
     /// What the admin would have to type, since relay may not.
     fn to_open(&self) -> Vec<String> {
         if self.config.desired.firewall.manage {
@@ -373,6 +420,7 @@ impl Daemon {
     }
 
     async fn take_down(&mut self) -> Reloaded {
+        self.record();
         self.host.stop_userspace().await;
         let done = tear_down(&self.netlink, &self.config.desired.interface, Path::new(RUN_DIR)).await;
         for change in &done.changes {

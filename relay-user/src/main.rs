@@ -37,11 +37,10 @@ fn run(cli: Cli) -> Result<()> {
             Command::Install(args) => command::install::run(&files, &args),
             Command::Uninstall => command::uninstall::run(&files).await,
             Command::Peer(args) => command::peer::run(&files, &args).await,
-            Command::Up(args) => {
-                command::up::run(files.config.clone(), files.socket.clone(), args.down_on_exit).await
-            }
+            Command::Up(args) => command::up::run(files.clone(), args.down_on_exit).await,
             Command::Down => command::down::run(&files.config, &files.socket).await,
             Command::Reload => command::reload::run(&files.socket).await,
+            Command::Metrics => command::metrics::run(&files.socket).await,
             Command::Adopt(args) => command::adopt::run(adoption(args.interface)).await,
             Command::Release(args) => command::release::run(&adoption(args.interface)).await,
             Command::Status(args) => match args.adopted.map(adoption) {

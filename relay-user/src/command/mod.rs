@@ -5,6 +5,7 @@ pub mod down;
 pub mod import;
 pub mod init;
 pub mod install;
+pub mod metrics;
 pub mod peer;
 pub mod release;
 pub mod reload;

@@ -1,8 +1,10 @@
-//! `relay stats`: counters per peer, from the daemon, or from pinned maps and netlink where none runs.
+//! `relay stats`: counters per peer, from the daemon, or from pinned maps and netlink where none runs; and with `--since`
+//! the history.
 
-use std::{path::Path, time::SystemTime};
+use std::{io::ErrorKind, path::Path, time::SystemTime};
 
 use anyhow::Context as _;
+use jiff::{Timestamp, tz::TimeZone};
 
 use crate::{
     adopt::{self, Foreign, Options},
@@ -11,6 +13,8 @@ use crate::{
     control::client::{self, ControlError},
     daemon,
     desired::{Backend, InterfaceName},
+    failure::Failure,
+    history::{self, chart, since::Since, text},
     kernel::{
         datapath::{self, Interface, PinnedMaps, Pins},
         netlink::Netlink,
@@ -25,8 +29,11 @@ use crate::{
 /// Prints the hub's, or those of an adopted interface, once or again and again.
 ///
 /// # Errors
-/// Neither who keeps it nor the kernel can be asked.
+/// Neither who keeps it nor the kernel can be asked; there is no history.
 pub async fn run(files: &Files, adopted: Option<&Options>, args: &StatsArgs) -> anyhow::Result<()> {
+    if let Some(since) = args.since {
+        return history(files, args, since);
+    }
     let json = args.report.show.json;
     if args.watch {
         return super::watch::run(|| look(files, adopted), json).await;
@@ -45,6 +52,40 @@ async fn look(files: &Files, adopted: Option<&Options>) -> anyhow::Result<Stats>
         (Err(ControlError::NotRunning(_)), Some(adopted)) => without_keeper(adopted).await,
         (Err(ControlError::NotRunning(_)), None) => without_daemon(&files.config).await,
         (answer, _) => Ok(answer?),
+    }
+}
+
+fn history(files: &Files, args: &StatsArgs, since: Since) -> anyhow::Result<()> {
+    let (now, zone) = (Timestamp::now(), TimeZone::system());
+    let since = since.moment(now, &zone).filter(|since| *since < now);
+    let since =
+        since.ok_or_else(|| Failure::refused("--since: nothing was counted yet after that moment"))?;
+    let interface = super::down::interface(&files.config)?;
+    let path = history::file(&files.state, &interface);
+    let history = match std::fs::File::open(&path) {
+        Ok(_) => history::report::read(&path, interface.as_str(), since, now)
+            .map_err(|error| Failure::new(format!("cannot read the history {}: {error}", path.display()))),
+        Err(error) => {
+            let failure = Failure::new(format!("cannot read the history {}: {error}", path.display()));
+            Err(match error.kind() {
+                ErrorKind::NotFound => failure.hint("`relay up` writes it while it runs"),
+                ErrorKind::PermissionDenied => failure.hint("run this as root"),
+                _ => failure,
+            })
+        }
+    }?;
+    if args.report.show.json {
+        super::print_json(&history)
+    } else if args.csv {
+        super::print(&history.csv())
+    } else if let Some(file) = &args.svg {
+        let svg = chart::svg(&history, &zone);
+        if file == Path::new("-") {
+            return super::print(&svg);
+        }
+        std::fs::write(file, svg).with_context(|| format!("writing the chart {}", file.display()))
+    } else {
+        super::print(&text::table(&history, &zone))
     }
 }
 

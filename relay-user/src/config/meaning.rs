@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use super::{
     Config, HostNetwork, Warning,
     error::{ConfigErrors, Problems},
-    interface, peers,
+    interface, metrics, peers,
     secret::Secret,
     written::{FirewallWritten, Written},
 };
@@ -70,6 +70,7 @@ pub(super) fn mean(
         .as_ref()
         .and_then(|name| interface::private_key(&mut context, interface, name, written.interface.span()));
     let firewall = firewall(&mut context, &written.firewall, name.as_ref());
+    let metrics = metrics::listen(&mut context, &written.metrics);
 
     let hub = name.map(|name| Hub { name, addresses, private_key });
     let peers = hub.as_ref().map(|hub| peers::mean(&mut context, hub, &written.peers));
@@ -90,7 +91,7 @@ pub(super) fn mean(
         Some((desired, peers.disabled))
     });
     let (desired, disabled) = context.problems.finish(desired)?;
-    Ok(Config { path: path.to_owned(), written, desired, disabled, warnings: context.warnings })
+    Ok(Config { path: path.to_owned(), written, desired, metrics, disabled, warnings: context.warnings })
 }
 
 /// Reads a key file named in the configuration.

@@ -12,6 +12,7 @@ pub mod file;
 mod home_range;
 mod interface;
 mod meaning;
+mod metrics;
 pub mod moment;
 mod own;
 mod peers;
@@ -21,6 +22,7 @@ mod written;
 
 use std::{
     collections::BTreeMap,
+    net::SocketAddr,
     path::{Path, PathBuf},
 };
 
@@ -33,7 +35,7 @@ pub use self::{
     own::resolver,
     written::{
         DEFAULT_INTERFACE, DEFAULT_LISTEN_PORT, DEFAULT_MTU, FirewallWritten, InterfaceWritten,
-        MomentWritten, PeerWritten, Written,
+        MetricsWritten, MomentWritten, PeerWritten, Written,
     },
 };
 use crate::{
@@ -56,6 +58,8 @@ pub struct Config {
     pub written: Written,
     /// What it means.
     pub desired: Desired,
+    /// Where Prometheus may ask over TCP, if anywhere.
+    pub metrics: Option<SocketAddr>,
     /// The peers with `enabled = false`: they keep their names, keys and addresses, and are not configured.
     pub disabled: BTreeMap<PublicKey, Peer>,
     /// What is allowed and yet unwise.

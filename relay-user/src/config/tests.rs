@@ -133,6 +133,8 @@ fn every_key_is_understood() {
         [firewall]
         manage = true
         allow_from = ["eth1", "198.51.100.0/24", "198.51.101.1"]
+        [metrics]
+        listen = "[::]:9586"
         [[peer]]
         name = "home"
         public_key = "{}"
@@ -174,7 +176,9 @@ fn every_key_is_understood() {
     let (_, phone, enabled) = config.peer("phone").expect("phone");
     assert!(!enabled && phone.keepalive.is_none());
     assert_eq!(desired.peers.len(), 1);
-    assert_eq!(config.warnings.len(), 1, "{:?}", config.warnings);
+    assert_eq!(config.metrics, Some("[::]:9586".parse().expect("address")));
+    assert_eq!(config.warnings.len(), 2, "{:?}", config.warnings);
+    assert!(config.warnings[1].to_string().contains("[metrics]"), "{}", config.warnings[1]);
     assert!(config.warnings[0].to_string().contains("keys/open.key"), "{}", config.warnings[0]);
 }
 
@@ -492,6 +496,7 @@ fn the_example_is_accepted_and_complete() {
         "fast_path",
         "manage",
         "allow_from",
+        "listen",
         "public_key",
         "lans",
         "keepalive",

@@ -29,6 +29,9 @@ pub struct Written {
     /// `[firewall]`.
     #[serde(default, skip_serializing_if = "is_default")]
     pub firewall: FirewallWritten,
+    /// `[metrics]`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub metrics: MetricsWritten,
     /// `[[peer]]`, each.
     #[serde(default, rename = "peer", skip_serializing_if = "Vec::is_empty")]
     pub peers: Vec<Spanned<PeerWritten>>,
@@ -73,6 +76,15 @@ pub struct FirewallWritten {
     /// Interfaces and prefixes that may open connections into the tunnel.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub allow_from: Vec<Spanned<String>>,
+}
+
+/// `[metrics]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MetricsWritten {
+    /// `ADDRESS:PORT`, or a port alone for loopback; no TCP listener unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listen: Option<Spanned<String>>,
 }
 
 /// `[[peer]]`.
