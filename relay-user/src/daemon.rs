@@ -20,7 +20,7 @@ use tokio::{
 use crate::{
     config::{self, Config},
     control::{Request, server::ControlSocket},
-    desired::{InterfaceName, PeerName},
+    desired::{InterfaceName, PeerName, Role},
     error::chain,
     host::{Applied, Host, tear_down},
     kernel::{
@@ -159,15 +159,17 @@ impl Daemon {
             return Err(error.into());
         }
         let desired = &self.config.desired;
-        tracing::info!(
-            "{} is up on UDP port {}, {} peers, public key {}",
-            desired.interface,
-            desired.listen_port,
-            desired.peers.len(),
-            desired.private_key.public_key()
-        );
-        let fast_path = self.fast_path();
-        tracing::info!("fast path {fast_path}");
+        let (interface, key) = (&desired.interface, desired.private_key.public_key());
+        match &desired.role {
+            Role::Hub(hub) => {
+                let (port, peers) = (hub.listen_port, desired.peers.len());
+                tracing::info!("{interface} is up on UDP port {port}, {peers} peers, public key {key}");
+                tracing::info!("fast path {}", self.fast_path());
+            }
+            Role::Home(home) => {
+                tracing::info!("{interface} is up and dials the hub at {}, public key {key}", home.endpoint);
+            }
+        }
         for problem in &self.applied.problems {
             tracing::warn!("{problem}");
         }
@@ -258,10 +260,13 @@ impl Daemon {
             .await
             .map_err(|error| refuse(format!("{error:#}")))?;
         let (old, new) = (&self.config.desired, &config.desired);
-        if old.interface != new.interface || old.backend != new.backend {
+        if old.interface != new.interface
+            || old.backend != new.backend
+            || old.home().is_some() != new.home().is_some()
+        {
             return Err(refuse(format!(
-                "{}: `name` and `backend` under [interface] cannot change while relay is up; `relay down`, then \
-                 `relay up`",
+                "{}: `name` and `backend` under [interface] cannot change while relay is up, nor a hub become a home; \
+                 `relay down`, then `relay up`",
                 self.options.config.display()
             )));
         }
@@ -299,7 +304,8 @@ impl Daemon {
         let desired = &self.config.desired;
         let now = SystemTime::now();
         let recent = |at: SystemTime| now.duration_since(at).is_ok_and(|age| age < CONNECTED);
-        let live = self.applied.observed.device.iter().flat_map(|device| device.peers.values());
+        let device = self.applied.observed.device.as_ref();
+        let live = device.iter().flat_map(|device| device.peers.values());
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
@@ -308,8 +314,9 @@ impl Daemon {
             backend: self.host.backend,
             backend_reason: self.host.backend_reason.clone(),
             public_key: desired.private_key.public_key(),
-            listen_port: desired.listen_port,
-            endpoint: desired.endpoint.clone(),
+            listen_port: desired.listen_port().or(device.map(|device| device.listen_port)).unwrap_or(0),
+            endpoint: desired.endpoint().map(str::to_owned),
+            home: desired.home().map(|home| stats::of_home(desired, home, &self.applied.observed)),
             fast_path: self.fast_path(),
             attached: self.applied.observed.attached.map(|hook| hook.to_string()),
             peers: desired.peers.len() - self.expired.len(),

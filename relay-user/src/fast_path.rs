@@ -10,13 +10,16 @@ use crate::{
 /// On or off, with the reason that `status` shows.
 #[must_use]
 pub fn decide(desired: &Desired, observed: &Observed, load_failure: Option<&str>) -> FastPath {
-    if desired.fast_path == FastPathMode::Off {
+    if desired.home().is_some() {
+        return FastPath::off("this is a home: nothing goes from tunnel to tunnel here");
+    }
+    if desired.fast_path() == FastPathMode::Off {
         return FastPath::off("fast_path = \"off\" in the configuration; the kernel forwards");
     }
     if let Some(failure) = load_failure {
         return FastPath::off(format!("{failure}; the kernel forwards"));
     }
-    match (desired.fast_path, &observed.forwarding) {
+    match (desired.fast_path(), &observed.forwarding) {
         (FastPathMode::Always, Some(TunnelForwarding::Kept { by, .. })) => {
             FastPath::on(format!("fast_path = \"always\" in the configuration, past {by}"))
         }

@@ -1,4 +1,4 @@
-//! relay's userspace: from one file to a WireGuard hub whose traffic eBPF forwards.
+//! relay's userspace: from one file to a WireGuard hub whose traffic eBPF forwards, or to a home that dials one.
 
 pub mod cli;
 pub mod command;
@@ -16,6 +16,7 @@ pub mod host;
 pub mod import;
 pub mod kernel;
 pub mod key;
+pub mod lan;
 pub mod maps;
 pub mod name;
 pub mod observed;
@@ -23,5 +24,6 @@ pub mod peer_config;
 pub mod plan;
 pub mod qr;
 pub mod report;
+pub mod resolver;
 pub mod stats;
 pub mod table;

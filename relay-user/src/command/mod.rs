@@ -13,6 +13,7 @@ pub mod up;
 use std::{
     io::Write as _,
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
 use crate::{
@@ -20,6 +21,11 @@ use crate::{
     control::client,
     failure::Failure,
 };
+
+/// Unix seconds.
+fn now() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
 
 /// Fails early and in one line where root is needed.
 ///

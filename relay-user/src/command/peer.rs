@@ -80,11 +80,12 @@ fn keys(brought: Option<PublicKey>) -> Result<(Option<PrivateKey>, PublicKey)> {
 
 /// What peers dial: what the file says, else what can be found.
 async fn endpoint(config: &Config) -> Result<Option<String>> {
-    if let Some(endpoint) = &config.desired.endpoint {
-        return Ok(Some(endpoint.clone()));
+    if let Some(endpoint) = config.desired.endpoint() {
+        return Ok(Some(endpoint.to_owned()));
     }
     let address = surroundings::uplink().await?.as_ref().and_then(surroundings::public_address);
-    Ok(address.map(|address| SocketAddr::new(address, config.desired.listen_port).to_string()))
+    let found = address.zip(config.desired.listen_port());
+    Ok(found.map(|(address, port)| SocketAddr::new(address, port).to_string()))
 }
 
 fn unknown_endpoint(path: &Path) -> Failure {

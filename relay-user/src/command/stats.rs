@@ -1,6 +1,6 @@
 //! `relay stats`: counters per peer, from the daemon, or from pinned maps and netlink where none runs.
 
-use std::{path::Path, time::SystemTime};
+use std::path::Path;
 
 use anyhow::Context as _;
 
@@ -31,8 +31,7 @@ pub async fn run(config: &Path, socket: &Path, json: bool) -> anyhow::Result<()>
     if json {
         return super::print_json(&stats);
     }
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    super::print(&table::stats(&stats, now))
+    super::print(&table::stats(&stats, super::now()))
 }
 
 async fn without_daemon(path: &Path) -> anyhow::Result<Stats> {

@@ -10,5 +10,5 @@ use crate::{control::client, table};
 /// No daemon runs, or it does not answer.
 pub async fn run(socket: &Path, json: bool) -> anyhow::Result<()> {
     let status = client::status(socket).await?;
-    if json { super::print_json(&status) } else { super::print(&table::status(&status)) }
+    if json { super::print_json(&status) } else { super::print(&table::status(&status, super::now())) }
 }

@@ -67,9 +67,9 @@ fn the_least_file_gets_every_default() {
     let config = understand(&hub_and("")).expect("accepted");
     let desired = &config.desired;
     assert_eq!(desired.interface.as_str(), "wg0");
-    assert_eq!((desired.listen_port, desired.mtu), (51820, 1420));
-    assert_eq!((desired.backend, desired.fast_path), (BackendChoice::Auto, FastPathMode::Auto));
-    assert_eq!(desired.endpoint, None);
+    assert_eq!((desired.listen_port(), desired.mtu), (Some(51820), 1420));
+    assert_eq!((desired.backend, desired.fast_path()), (BackendChoice::Auto, FastPathMode::Auto));
+    assert_eq!(desired.endpoint(), None);
     assert!(!desired.firewall.manage && desired.firewall.allow_from.is_empty() && desired.peers.is_empty());
     assert_eq!(desired.private_key, private_key());
     assert!(config.warnings.is_empty() && config.disabled.is_empty());
@@ -151,9 +151,9 @@ fn every_key_is_understood() {
     );
     let config = understand(&text).expect("accepted");
     let desired = &config.desired;
-    assert_eq!((desired.interface.as_str(), desired.listen_port, desired.mtu), ("hub", 443, 1280));
-    assert_eq!((desired.backend, desired.fast_path), (BackendChoice::Userspace, FastPathMode::Always));
-    assert_eq!(desired.endpoint.as_deref(), Some("vps.example.net:443"));
+    assert_eq!((desired.interface.as_str(), desired.listen_port(), desired.mtu), ("hub", Some(443), 1280));
+    assert_eq!((desired.backend, desired.fast_path()), (BackendChoice::Userspace, FastPathMode::Always));
+    assert_eq!(desired.endpoint(), Some("vps.example.net:443"));
     assert!(desired.firewall.manage);
     let allowed: Vec<AllowFrom> = desired.firewall.allow_from.iter().cloned().collect();
     assert_eq!(

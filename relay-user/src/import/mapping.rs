@@ -160,6 +160,8 @@ fn written(hub: &hub::Hub, peers: &[peers::Decided]) -> Written {
     };
     Written {
         interface: spanned(interface),
+        hub: None,
+        home: None,
         firewall: FirewallWritten::default(),
         peers: peers.iter().map(|peer| spanned(peer.written.clone())).collect(),
     }

@@ -87,6 +87,8 @@ prop_compose! {
                 backend: BackendChoice::Auto,
                 fast_path: FastPathMode::Off,
             }),
+            hub: None,
+            home: None,
             firewall: FirewallWritten { manage, allow_from: vec![spanned("eth1".to_owned())] },
             peers: peers.into_iter().map(spanned).collect(),
         }
