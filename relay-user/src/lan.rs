@@ -81,17 +81,20 @@ mod tests {
 
     #[test]
     fn what_the_router_is_told() {
-        let nets = |list: &[&str]| list.iter().map(|net| net.parse().expect("net")).collect::<BTreeSet<IpNet>>();
+        let nets =
+            |list: &[&str]| list.iter().map(|net| net.parse().expect("net")).collect::<BTreeSet<IpNet>>();
         let own = nets(&["10.0.0.5/8", "192.168.40.2/24", "fd00:40::2/64"]);
-        let addresses: BTreeMap<IpNet, IpAddr> = nets(&["192.168.40.0/24", "192.168.50.0/24", "fd00:40::/64"])
-            .into_iter()
-            .filter_map(|lan| Some((lan, own_address(&lan, &own)?)))
-            .collect();
+        let addresses: BTreeMap<IpNet, IpAddr> =
+            nets(&["192.168.40.0/24", "192.168.50.0/24", "fd00:40::/64"])
+                .into_iter()
+                .filter_map(|lan| Some((lan, own_address(&lan, &own)?)))
+                .collect();
         let told: Vec<String> = routes_for_router(&nets(&["10.9.0.0/24", "fd52:1a9::/64"]), &addresses)
             .iter()
             .map(|(net, via)| format!("{net} via {via}"))
             .collect();
-        let expected = ["10.9.0.0/24 via 10.0.0.5", "10.9.0.0/24 via 192.168.40.2", "fd52:1a9::/64 via fd00:40::2"];
+        let expected =
+            ["10.9.0.0/24 via 10.0.0.5", "10.9.0.0/24 via 192.168.40.2", "fd52:1a9::/64 via fd00:40::2"];
         assert_eq!(told, expected);
     }
 

@@ -14,6 +14,7 @@ pub mod file_name;
 pub mod firewall;
 pub mod host;
 pub mod import;
+pub mod invitation;
 pub mod kernel;
 pub mod key;
 pub mod lan;

@@ -29,6 +29,7 @@ fn run(cli: Cli) -> Result<()> {
     runtime.block_on(async {
         match command {
             Command::Init(args) => command::init::run(&files, &args).await,
+            Command::Join(args) => command::join::run(&files, &args).await,
             Command::Import(args) => command::import::run(&files, &args).await,
             Command::Peer(args) => command::peer::run(&files, &args).await,
             Command::Up(args) => command::up::run(files.config, files.socket, args.down_on_exit).await,

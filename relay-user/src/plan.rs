@@ -196,7 +196,8 @@ fn interface(desired: &Desired, backend: Backend, observed: &Observed, changes: 
     let device = observed.device.as_ref();
     let key = device.and_then(|device| device.public_key) != Some(desired.private_key.public_key());
     // Nobody dials a home, so any port is good.
-    let port = desired.listen_port().is_some_and(|port| device.map(|device| device.listen_port) != Some(port));
+    let port =
+        desired.listen_port().is_some_and(|port| device.map(|device| device.listen_port) != Some(port));
     if key || port {
         changes.push(Change::Configure { key, port });
     }

@@ -3,6 +3,7 @@
 pub mod down;
 pub mod import;
 pub mod init;
+pub mod join;
 pub mod peer;
 pub mod reload;
 pub mod stats;

@@ -92,8 +92,13 @@ fn only_a_hub_has(context: &mut Context<'_>, written: &Written) {
     ];
     for (key, span) in keys {
         if let Some(span) = span {
-            let message = format!("{key} under [interface] is a hub's, and [hub] makes this the file of a home");
-            context.problems.refuse_with_hint(span, message, "leave it out: a home dials, and nobody dials it");
+            let message =
+                format!("{key} under [interface] is a hub's, and [hub] makes this the file of a home");
+            context.problems.refuse_with_hint(
+                span,
+                message,
+                "leave it out: a home dials, and nobody dials it",
+            );
         }
     }
     if let Some(peer) = written.peers.first() {
@@ -158,11 +163,7 @@ fn keepalive(context: &mut Context<'_>, hub: &HubWritten) -> Option<u16> {
 }
 
 /// The home's own networks, which are this machine's neighbours.
-fn lans(
-    context: &mut Context<'_>,
-    own: &Hub,
-    written: &[Spanned<String>],
-) -> Vec<(IpNet, Range<usize>)> {
+fn lans(context: &mut Context<'_>, own: &Hub, written: &[Spanned<String>]) -> Vec<(IpNet, Range<usize>)> {
     let mut lans = Vec::with_capacity(written.len());
     for entry in written {
         let Some(net) = network(context, entry, "LAN") else { continue };
@@ -198,7 +199,8 @@ fn allowed(
         }
         if let Some((interface, host)) = context.host_networks.iter().find(|(_, host)| overlap(*host, net)) {
             let message = format!("allowed {net} overlaps {} of {interface} on this machine", host.trunc());
-            let hint = "this machine could no longer reach its own neighbours: one of the two needs another range";
+            let hint =
+                "this machine could no longer reach its own neighbours: one of the two needs another range";
             context.problems.refuse_with_hint(entry.span(), message, hint);
             continue;
         }

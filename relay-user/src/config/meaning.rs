@@ -4,7 +4,9 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io, ops::Range, path::Path,
+    io,
+    ops::Range,
+    path::Path,
 };
 
 use ipnet::IpNet;

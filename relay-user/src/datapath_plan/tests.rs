@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::*;
 use crate::{
-    desired::{BackendChoice, FastPathMode, Firewall, Peer},
+    desired::{BackendChoice, FastPathMode, Firewall, Hub, Peer, Role},
     key::PrivateKey,
     observed::DevicePeer,
 };

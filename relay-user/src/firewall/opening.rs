@@ -177,7 +177,12 @@ fn ways_out<'a>(interface: &'a str, prefixes: &'a [IpNet], exits: &'a [Exit]) ->
     let mut ways = Vec::new();
     for Exit { version, uplink, sources } in exits {
         let (inside, outside) = (Interface::Named(interface), Interface::Named(uplink));
-        let out = Packet { output: outside, from: Some(sources), to: None, ..tunnel(*version, interface, prefixes) };
+        let out = Packet {
+            output: outside,
+            from: Some(sources),
+            to: None,
+            ..tunnel(*version, interface, prefixes)
+        };
         let back = Packet {
             input: outside,
             output: inside,

@@ -311,10 +311,14 @@ mod tests {
         "#);
         let lans = ["192.168.40.0/24", "192.168.41.0/24", "fd00:40::/64"];
         let lans = lans.map(|text| text.parse().expect("a prefix")).into();
-        insta::assert_snapshot!(script(&of_home("wg0", &allow_from, &lans, true)));
+        insta::assert_snapshot!("of_home", script(&of_home("wg0", &allow_from, &lans, true)));
         let without = of_home("wg0", &BTreeSet::new(), &lans, false);
         assert_eq!(without.chains.len(), 2, "no masquerading where the router knows the way");
-        assert_eq!(of_home("wg0", &BTreeSet::new(), &BTreeSet::new(), true).chains.len(), 2, "nor to nowhere");
+        assert_eq!(
+            of_home("wg0", &BTreeSet::new(), &BTreeSet::new(), true).chains.len(),
+            2,
+            "nor to nowhere"
+        );
         insta::assert_snapshot!(removal_script("wg+=_.-", true), @r"
         add table inet relay
         add chain inet relay mss-wg/p/e_.-

@@ -90,9 +90,9 @@ impl PeerChange {
     #[must_use]
     pub const fn public_key(&self) -> &PublicKey {
         match self {
-            Self::Set { public_key, .. }
-            | Self::Dial { public_key, .. }
-            | Self::Remove(public_key) => public_key,
+            Self::Set { public_key, .. } | Self::Dial { public_key, .. } | Self::Remove(public_key) => {
+                public_key
+            }
         }
     }
 }

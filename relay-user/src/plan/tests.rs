@@ -1,5 +1,7 @@
 //! The plan as tables of data: what shall be, what is, what is still to do.
 
+mod home;
+
 use std::net::IpAddr;
 
 use super::*;
@@ -252,7 +254,7 @@ fn a_reload_touches_only_the_peer_it_is_about() {
 fn off_takes_the_program_away_and_asks_for_nothing_else() {
     let mut desired = desired();
     let mut observed = settled(&desired);
-    desired.fast_path = FastPathMode::Off;
+    desired.role = Role::Hub(Hub { listen_port: 51820, endpoint: None, fast_path: FastPathMode::Off });
     let off = FastPath::off("test");
     assert_eq!(plan(&desired, Backend::Kernel, &observed, &off), [Change::UnloadFastPath]);
     observed.maps = None;
