@@ -18,7 +18,7 @@ use terminal::{INIT, Terminal, promise, without_keys};
 
 #[test]
 fn help() {
-    let commands: [&[&str]; 18] = [
+    let commands: [&[&str]; 21] = [
         &[],
         &["init"],
         &["up"],
@@ -36,6 +36,9 @@ fn help() {
         &["peer", "disable"],
         &["peer", "rotate"],
         &["peer", "remove"],
+        &["peer", "invite"],
+        &["peer", "approve"],
+        &["join"],
         &["import"],
     ];
     for command in commands {
