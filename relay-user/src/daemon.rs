@@ -304,7 +304,9 @@ impl Daemon {
         let desired = &self.config.desired;
         let now = SystemTime::now();
         let recent = |at: SystemTime| now.duration_since(at).is_ok_and(|age| age < CONNECTED);
-        let device = self.applied.observed.device.as_ref();
+        // A home's one peer is read anew: how the hub is may be why somebody asks.
+        let fresh = desired.home().and_then(|_| self.host.device().ok().flatten());
+        let device = fresh.as_ref().or(self.applied.observed.device.as_ref());
         let live = device.iter().flat_map(|device| device.peers.values());
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -316,7 +318,7 @@ impl Daemon {
             public_key: desired.private_key.public_key(),
             listen_port: desired.listen_port().or(device.map(|device| device.listen_port)).unwrap_or(0),
             endpoint: desired.endpoint().map(str::to_owned),
-            home: desired.home().map(|home| stats::of_home(desired, home, &self.applied.observed)),
+            home: desired.home().map(|home| stats::of_home(desired, home, device, &self.applied.observed)),
             fast_path: self.fast_path(),
             attached: self.applied.observed.attached.map(|hook| hook.to_string()),
             peers: desired.peers.len() - self.expired.len(),

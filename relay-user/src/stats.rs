@@ -53,8 +53,8 @@ pub fn collect(
 
 /// What a home has to say of itself besides: its hub, and its LANs.
 #[must_use]
-pub fn of_home(desired: &Desired, home: &Home, observed: &Observed) -> HomeStatus {
-    let live = observed.device.as_ref().and_then(|device| device.peers.get(&home.hub));
+pub fn of_home(desired: &Desired, home: &Home, device: Option<&Device>, observed: &Observed) -> HomeStatus {
+    let live = device.and_then(|device| device.peers.get(&home.hub));
     let lan = |lan: &IpNet| LanStatus { lan: *lan, interface: observed.lan_interfaces.get(lan).cloned() };
     let routes = match home.nat {
         true => BTreeSet::new(),

@@ -18,7 +18,7 @@ pub use cabin::Cabin;
 pub use relay::{Relay, Stats};
 pub use world::World;
 
-use crate::netns::wait_for;
+use crate::netns::{Netns, wait_for};
 
 /// How long a handshake, or the daemon's notice of one, may take; a lost initiation is repeated after 5 s.
 const DEADLINE: Duration = Duration::from_secs(40);
@@ -38,9 +38,23 @@ pub fn connect_home(world: &World, relay: &Relay<'_>) -> Result<String> {
 
 /// Makes the home server, with its LANs, a home that runs relay itself: invited, joined, approved and up.
 pub fn join_home<'a>(world: &'a World, hub: &Relay<'_>, binary: &Path) -> Result<Relay<'a>> {
-    let [v4, v6] = world::LANS;
-    let invited = hub.run(&["peer", "invite", "home", "--lan", v4, "--lan", v6])?;
-    let (mut home, joined) = Relay::join(&world.home, binary, &invited, &[])?;
+    join(&world.home, "home", world::LANS, hub, binary)
+}
+
+/// The same with the cabin's server.
+pub fn join_cabin<'a>(cabin: &'a Cabin, hub: &Relay<'_>, binary: &Path) -> Result<Relay<'a>> {
+    join(&cabin.server, "cabin", cabin::LANS, hub, binary)
+}
+
+fn join<'a>(
+    machine: &'a Netns,
+    name: &str,
+    [v4, v6]: [&str; 2],
+    hub: &Relay<'_>,
+    binary: &Path,
+) -> Result<Relay<'a>> {
+    let invited = hub.run(&["peer", "invite", name, "--lan", v4, "--lan", v6])?;
+    let (mut home, joined) = Relay::join(machine, binary, &invited, &[])?;
     hub.approve(&joined)?;
     home.up()?;
     Ok(home)

@@ -68,9 +68,11 @@ fn a_home_follows_the_name_of_its_hub() -> Result<()> {
         dials(&home, world::VPS)?;
         connect_phone_by_address(&world, &hub)?;
         sees(&world.phone, world::NAS4, "192.168.40.2")?;
-        let status = status(&home)?;
-        ensure!(status["problems"] == serde_json::json!([]), "{status}");
-        Ok(())
+        wait_for("nothing to be missed any more", DEADLINE, || {
+            let status = status(&home)?;
+            ensure!(status["problems"] == serde_json::json!([]), "{status}");
+            Ok(())
+        })
     };
     told().inspect_err(|_| eprintln!("relay up at home said:\n{}", home.log()))
 }
