@@ -20,7 +20,7 @@ use tokio::{
 use crate::{
     config::{self, Config},
     control::{Request, server::ControlSocket},
-    desired::{InterfaceName, PeerName, Role},
+    desired::{Desired, InterfaceName, PeerName, Role},
     error::chain,
     host::{Applied, Host, tear_down},
     kernel::{
@@ -278,6 +278,10 @@ impl Daemon {
                 self.options.config.display(),
                 old.peers.len()
             )));
+        }
+        let dialled = |desired: &Desired| desired.home().map(|home| home.endpoint.clone());
+        if dialled(old) != dialled(new) {
+            self.host.dial_anew();
         }
         let told = [self.config.warnings.clone(), self.config.advice()].concat();
         for warning in

@@ -65,6 +65,8 @@ pub struct Host {
     ruleset: Option<Ruleset>,
     /// At a home: where the hub's name leads.
     resolver: Resolver,
+    /// At a home: the hub shall be dialled where the file says, also if it is heard from elsewhere.
+    dial_anew: bool,
 }
 
 /// What one turn of the loop did.
@@ -106,6 +108,8 @@ impl Host {
             overflow: 0,
             ruleset: None,
             resolver: Resolver::default(),
+            // What the kernel has kept may be of an older file.
+            dial_anew: true,
         })
     }
 
@@ -153,15 +157,19 @@ impl Host {
         Ok(observed)
     }
 
-    /// Where the hub's name leads, while the hub is silent.
+    /// Where the hub's name leads, while the hub is silent or shall be dialled anew.
     fn hub_addresses(&mut self, home: &Home, device: Option<&Device>) -> Vec<SocketAddr> {
         let Some(live) = device.and_then(|device| device.peers.get(&home.hub)) else { return Vec::new() };
-        if live.endpoint.is_none() || is_silent(live.latest_handshake, SystemTime::now()) {
-            self.resolver.ask(&home.endpoint)
-        } else {
+        let silent = live.endpoint.is_none() || is_silent(live.latest_handshake, SystemTime::now());
+        if !silent && !self.dial_anew {
             self.resolver.forget();
-            Vec::new()
+            return Vec::new();
         }
+        let addresses = self.resolver.ask(&home.endpoint);
+        if live.endpoint.is_some_and(|at| addresses.contains(&at)) {
+            self.dial_anew = false;
+        }
+        addresses
     }
 
     /// What stands between a home and its hub or its LANs, in words.
@@ -292,6 +300,11 @@ impl Host {
     /// The firewall is read again at the next look.
     pub fn firewall_may_have_changed(&mut self) {
         self.ruleset = None;
+    }
+
+    /// The hub is dialled where the file says, wherever it is heard from.
+    pub fn dial_anew(&mut self) {
+        self.dial_anew = true;
     }
 
     /// A fast path that could not be loaded is tried again at the next look.

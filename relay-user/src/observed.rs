@@ -145,7 +145,8 @@ pub struct Observed {
     pub lan_interfaces: BTreeMap<IpNet, String>,
     /// At a home: this machine's own address toward each LAN, which is what the LAN's router would be told.
     pub lan_addresses: BTreeMap<IpNet, IpAddr>,
-    /// At a home whose hub is silent: the addresses that the hub's name has now, the one to dial first; else none.
+    /// At a home whose hub is silent, or shall be dialled anew: the addresses that the hub's name has now, the one to
+    /// dial first; else none.
     pub hub_addresses: Vec<SocketAddr>,
     /// Our own nftables table.
     pub table: Option<Table>,

@@ -240,8 +240,8 @@ fn holds(peer: &Peer, keepalive: Option<u16>, live: &DevicePeer) -> bool {
         && (peer.endpoint.is_none() || live.endpoint.is_some())
 }
 
-/// A silent hub is dialled where its name leads now. One that answers is left where it answers from, and so is one that
-/// is silent at an address that its name still has.
+/// A silent hub is dialled where its name leads now, and any hub where another file says. One that answers is left where
+/// it answers from, and so is one that is silent at an address that its name still has.
 fn dial(desired: &Desired, observed: &Observed, changes: &mut Vec<Change>) {
     let Some(home) = desired.home() else { return };
     let live = observed.device.as_ref().and_then(|device| device.peers.get(&home.hub));
@@ -249,7 +249,10 @@ fn dial(desired: &Desired, observed: &Observed, changes: &mut Vec<Change>) {
     if live.endpoint.is_some_and(|at| observed.hub_addresses.contains(&at)) {
         return;
     }
-    changes.extend(observed.hub_addresses.first().map(|&address| Change::Dial(home.hub, address)));
+    // Through the tunnel itself nobody is dialled, whatever the name says.
+    let beyond: Vec<IpNet> = desired.peers.values().flat_map(Peer::allowed_ips).collect();
+    let outside = |at: &&SocketAddr| beyond.iter().all(|net| !net.contains(&at.ip()));
+    changes.extend(observed.hub_addresses.iter().find(outside).map(|&at| Change::Dial(home.hub, at)));
 }
 
 /// The table that keeps strangers out stands before there is a tunnel to keep them out of: on many hosts something

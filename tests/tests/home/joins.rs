@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use relay_tests::{
+    guest,
     lab::{Relay, UDP_TIMEOUT, World, connect_phone, join_home, peer, relay, web, world},
     netns::{Netns, wait_for},
 };
@@ -11,7 +12,9 @@ use relay_tests::{
 use crate::{DEADLINE, sees, status};
 
 /// (what happens, how, a question to the kernel, what its answer must contain again)
-const DRIFT: &[(&str, &str, &str, &str)] = &[
+type Drift = (&'static str, &'static str, &'static str, &'static str);
+
+const DRIFT: &[Drift] = &[
     ("the interface is deleted", "ip link delete wg0", "ip route", "10.9.0.0/24 dev wg0"),
     ("its addresses are flushed", "ip address flush dev wg0", "ip -4 address show wg0", "10.9.0.2/32"),
     ("its routes are flushed", "ip route flush dev wg0", "ip route", "10.9.0.0/24 dev wg0"),
@@ -58,8 +61,12 @@ fn a_home_of_relay_from_its_invitation_to_its_end() -> Result<()> {
     let phone = phone.iter().find(|ip| ip.is_ipv4()).context("the phone has no address")?.to_string();
     let told = || {
         masqueraded(&world, &home)?;
-        only_the_lans_are_open(&world, &hub, &home)?;
-        heals(&world)?;
+        // What nftables and the loop do, they do alike on every kernel: guests look at one drift.
+        let in_guest = guest::line().is_some();
+        if !in_guest {
+            only_the_lans_are_open(&world, &hub, &home)?;
+        }
+        heals(&world, if in_guest { &DRIFT[..1] } else { DRIFT })?;
         without_nat(&world, &home, &phone)
     };
     told()
@@ -109,8 +116,8 @@ fn only_the_lans_are_open(world: &World, hub: &Relay<'_>, home: &Relay<'_>) -> R
     home.run(&["reload"]).map(drop)
 }
 
-fn heals(world: &World) -> Result<()> {
-    for (what, injection, question, answer) in DRIFT {
+fn heals(world: &World, drift: &[Drift]) -> Result<()> {
+    for (what, injection, question, answer) in drift {
         world.home.run(injection)?;
         wait_for(&format!("relay to heal it when {what}"), DEADLINE, || {
             let said = world.home.run(question)?;

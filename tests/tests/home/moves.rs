@@ -4,6 +4,7 @@ use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
 use relay_tests::{
+    guest,
     lab::{Relay, UDP_TIMEOUT, World, connect_phone, join_home, relay, web, world},
     netns::{Netns, wait_for},
 };
@@ -45,6 +46,12 @@ fn leads_to(machine: &Netns, address: &str) -> Result<()> {
 
 #[test]
 fn a_home_follows_the_name_of_its_hub() -> Result<()> {
+    if guest::line().is_some() {
+        guest::skip(
+            "names are looked up alike on every kernel, and what is found is dialled in home::joins too",
+        );
+        return Ok(());
+    }
     let world = World::new(UDP_TIMEOUT)?;
     let _nas = web::Server::start(&world.nas, [])?;
     let binary = relay::binary()?;
@@ -72,7 +79,16 @@ fn a_home_follows_the_name_of_its_hub() -> Result<()> {
             let status = status(&home)?;
             ensure!(status["problems"] == serde_json::json!([]), "{status}");
             Ok(())
-        })
+        })?;
+        // Another endpoint in the file is dialled though the hub answers; and back.
+        for (from, to) in [(NAME, NOBODY), (NOBODY, world::VPS)] {
+            home.edit(&format!("{from}:51820"), &format!("{to}:51820"))?;
+            let before = home.log().len();
+            home.run(&["reload"])?;
+            let said = home.log().split_off(before);
+            ensure!(said.contains(&format!("dial the hub at {to}:51820")), "{said}");
+        }
+        sees(&world.phone, world::NAS4, "192.168.40.2")
     };
     told().inspect_err(|_| eprintln!("relay up at home said:\n{}", home.log()))
 }

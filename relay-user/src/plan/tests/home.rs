@@ -118,6 +118,7 @@ fn a_silent_hub_is_dialled_where_its_name_leads() {
         (Some(VPS), &[], None),
         (Some(VPS), &[MOVED], Some(MOVED)),
         (Some(VPS), &[MOVED, VPS], None),
+        (Some(VPS), &["10.9.0.1:51820", MOVED], Some(MOVED)),
         (Some(VPS), &["[2001:db8::1]:51820", MOVED], Some("[2001:db8::1]:51820")),
     ] {
         let desired = home();
