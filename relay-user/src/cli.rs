@@ -130,9 +130,9 @@ impl std::str::FromStr for Subnet6 {
   relay join relay1-invite-…
   relay join relay1-invite-… --no-nat
 
-The line comes from `relay peer invite` on the hub. The key is made here and stays here; what is printed is for `relay \
-                peer approve` there. An existing configuration or key is never overwritten; the same line again prints the \
-                same.")]
+The line comes from `relay peer invite` on the hub. The key is made here and stays here; what is
+printed is for `relay peer approve` there. An existing configuration or key is never overwritten;
+the same line again prints the same.")]
 pub struct JoinArgs {
     /// The line
     #[arg(value_name = "LINE", required = true)]

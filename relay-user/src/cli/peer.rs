@@ -99,9 +99,9 @@ pub struct PeerAddArgs {
   relay peer invite home --lan 192.168.40.0/24
   relay peer invite home --lan 192.168.40.0/24 --lan fd00:40::/64 --json
 
-The line is for `relay join` at home, which makes the key there and prints the line for `relay peer approve` here. It
-holds no key; it is good for seven days, and whoever has it can ask to be let in by that name. `relay peer list` shows
-who is invited, `relay peer remove` cancels it.")]
+The line is for `relay join` at home, which makes the key there and prints the line for `relay
+peer approve` here. It holds no key; it is good for seven days, and whoever has it can ask to be
+let in by that name. `relay peer list` shows who is invited, `relay peer remove` cancels it.")]
 pub struct PeerInviteArgs {
     /// What to call it
     #[arg(value_name = "NAME")]
