@@ -69,8 +69,7 @@ pub enum Command {
     #[command(after_help = "Examples:\n  relay status\n  relay status --json")]
     Status(ShowArgs),
     /// Show what each peer has received and sent, and by which path
-    #[command(after_help = "Examples:\n  relay stats\n  relay stats --json")]
-    Stats(ShowArgs),
+    Stats(StatsArgs),
     /// Add, show, change and remove peers
     Peer(PeerArgs),
     /// Move in from wg-quick or wg-easy: show what would become of it, and write it
@@ -188,6 +187,24 @@ pub struct UpArgs {
 /// What all commands that only show take.
 #[derive(Debug, Args)]
 pub struct ShowArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `relay stats`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  relay stats
+  relay stats --json
+  relay stats --watch
+
+While watching: q quits, s sorts by another column, r reverses, arrows pick a peer. Where the output is no terminal,
+--watch prints a table a second, and with --json a line of JSON.")]
+pub struct StatsArgs {
+    /// Show them as they move, once a second, with rates
+    #[arg(long)]
+    pub watch: bool,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

@@ -28,3 +28,4 @@ pub mod report;
 pub mod resolver;
 pub mod stats;
 pub mod table;
+pub mod watch;

@@ -36,7 +36,7 @@ fn run(cli: Cli) -> Result<()> {
             Command::Down => command::down::run(&files.config, &files.socket).await,
             Command::Reload => command::reload::run(&files.socket).await,
             Command::Status(args) => command::status::run(&files.socket, args.json).await,
-            Command::Stats(args) => command::stats::run(&files.config, &files.socket, args.json).await,
+            Command::Stats(args) => command::stats::run(&files, &args).await,
         }
     })
 }

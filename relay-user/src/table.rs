@@ -159,7 +159,9 @@ pub fn bytes(bytes: u64) -> String {
     if unit == 0 { format!("{bytes} B") } else { format!("{value:.1} {}", UNITS[unit]) }
 }
 
-fn ago(seconds: u64) -> String {
+/// How long ago that is, in the largest unit that fits.
+#[must_use]
+pub fn ago(seconds: u64) -> String {
     let since = Duration::from_secs(seconds).as_secs();
     match since {
         0..60 => format!("{since} s ago"),

@@ -10,6 +10,7 @@ pub mod stats;
 pub mod status;
 mod surroundings;
 pub mod up;
+mod watch;
 
 use std::{
     io::Write as _,

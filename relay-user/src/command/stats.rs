@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::Context as _;
 
 use crate::{
+    cli::{Files, StatsArgs},
     config,
     control::client::{self, ControlError},
     daemon,
@@ -19,19 +20,26 @@ use crate::{
     stats, table,
 };
 
-/// Prints them.
+/// Prints them, once or again and again.
 ///
 /// # Errors
 /// Neither a daemon nor the kernel can be asked.
-pub async fn run(config: &Path, socket: &Path, json: bool) -> anyhow::Result<()> {
-    let stats = match client::stats(socket).await {
-        Err(ControlError::NotRunning(_)) => without_daemon(config).await?,
-        answer => answer?,
-    };
-    if json {
+pub async fn run(files: &Files, args: &StatsArgs) -> anyhow::Result<()> {
+    if args.watch {
+        return super::watch::run(|| look(files), args.json).await;
+    }
+    let stats = look(files).await?;
+    if args.json {
         return super::print_json(&stats);
     }
     super::print(&table::stats(&stats, super::now()))
+}
+
+async fn look(files: &Files) -> anyhow::Result<Stats> {
+    match client::stats(&files.socket).await {
+        Err(ControlError::NotRunning(_)) => without_daemon(&files.config).await,
+        answer => Ok(answer?),
+    }
 }
 
 async fn without_daemon(path: &Path) -> anyhow::Result<Stats> {

@@ -11,6 +11,7 @@ mod leaves_nothing;
 mod refuses;
 mod secrets;
 mod two;
+mod watch;
 mod without;
 
 use std::time::Duration;
