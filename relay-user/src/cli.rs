@@ -11,8 +11,8 @@ use clap::{Args, Parser, Subcommand};
 use ipnet::{Ipv4Net, Ipv6Net};
 
 pub use self::peer::{
-    HandOutArgs, OwnArgs, PeerAddArgs, PeerArgs, PeerCommand, PeerEnableArgs, PeerExportArgs, PeerNameArgs,
-    PeerRenameArgs, PeerRotateArgs, PeerShowArgs, Until,
+    HandOutArgs, OwnArgs, PeerAddArgs, PeerApproveArgs, PeerArgs, PeerCommand, PeerEnableArgs,
+    PeerExportArgs, PeerInviteArgs, PeerNameArgs, PeerRenameArgs, PeerRotateArgs, PeerShowArgs, Until,
 };
 
 /// Where the daemon listens for the other commands.
@@ -61,12 +61,14 @@ pub struct Files {
 pub enum Command {
     /// Write a first configuration and a private key
     Init(InitArgs),
-    /// Run the hub in the foreground
+    /// Make this machine a home of the hub that printed the line
+    Join(JoinArgs),
+    /// Run the hub, or the home, in the foreground
     Up(UpArgs),
     /// Take down what relay has brought up, also after a daemon that was killed
     #[command(after_help = "Example:\n  relay down")]
     Down,
-    /// Make the running hub follow the configuration
+    /// Make the running daemon follow the configuration
     #[command(after_help = "Example:\n  relay reload")]
     Reload,
     /// Say how the hub is, and what is wrong if something is
@@ -153,6 +155,30 @@ impl std::str::FromStr for Subnet6 {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if text == "none" { Ok(Self::None) } else { text.parse().map(Self::Net) }
     }
+}
+
+/// `relay join`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  relay join relay1-invite-…
+  relay join relay1-invite-… --no-nat
+
+The line comes from `relay peer invite` on the hub. The key is made here and stays here; what is
+printed is for `relay peer approve` there. An existing configuration or key is never overwritten;
+the same line again prints the same.")]
+pub struct JoinArgs {
+    /// The line
+    #[arg(value_name = "LINE", required = true)]
+    pub line: Vec<String>,
+    /// Leave the peers' addresses as they are; the LAN's router needs a route then
+    #[arg(long)]
+    pub no_nat: bool,
+    /// The tunnel's interface
+    #[arg(long, value_name = "NAME", default_value = crate::config::DEFAULT_INTERFACE)]
+    pub interface: InterfaceName,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `relay import`.

@@ -20,7 +20,7 @@ use tokio::{
 use crate::{
     config::{self, Config},
     control::{Request, listener::Listener, server::ControlSocket},
-    desired::{Backend, InterfaceName, PeerName},
+    desired::{Backend, Desired, InterfaceName, PeerName, Role},
     error::chain,
     history::{self, Health, Recorder, Sample},
     host::{Applied, Host, tear_down},
@@ -175,16 +175,17 @@ impl Daemon {
             return Err(error.into());
         }
         let desired = &self.config.desired;
-        tracing::info!(
-            "{} is up on UDP port {}, {} peers, public key {}",
-            desired.interface,
-            desired.listen_port,
-            desired.peers.len(),
-            desired.private_key.public_key()
-        );
-        self.record();
-        let fast_path = self.fast_path();
-        tracing::info!("fast path {fast_path}");
+        let (interface, key) = (&desired.interface, desired.private_key.public_key());
+        match &desired.role {
+            Role::Hub(hub) => {
+                let (port, peers) = (hub.listen_port, desired.peers.len());
+                tracing::info!("{interface} is up on UDP port {port}, {peers} peers, public key {key}");
+                tracing::info!("fast path {}", self.fast_path());
+            }
+            Role::Home(home) => {
+                tracing::info!("{interface} is up and dials the hub at {}, public key {key}", home.endpoint);
+            }
+        }
         for problem in &self.applied.problems {
             tracing::warn!("{problem}");
         }
@@ -308,10 +309,13 @@ impl Daemon {
             .await
             .map_err(|error| refuse(format!("{error:#}")))?;
         let (old, new) = (&self.config.desired, &config.desired);
-        if old.interface != new.interface || old.backend != new.backend {
+        if old.interface != new.interface
+            || old.backend != new.backend
+            || old.home().is_some() != new.home().is_some()
+        {
             return Err(refuse(format!(
-                "{}: `name` and `backend` under [interface] cannot change while relay is up; `relay down`, then \
-                 `relay up`",
+                "{}: `name` and `backend` under [interface] cannot change while relay is up, nor a hub become a home; \
+                 `relay down`, then `relay up`",
                 self.options.config.display()
             )));
         }
@@ -323,6 +327,10 @@ impl Daemon {
                 self.options.config.display(),
                 old.peers.len()
             )));
+        }
+        let dialled = |desired: &Desired| desired.home().map(|home| home.endpoint.clone());
+        if dialled(old) != dialled(new) {
+            self.host.dial_anew();
         }
         let told = [self.config.warnings.clone(), self.config.advice()].concat();
         for warning in
@@ -365,7 +373,9 @@ impl Daemon {
 
     fn status(&self) -> Status {
         let desired = &self.config.desired;
-        let device = self.applied.observed.device.as_ref();
+        // A home's one peer is read anew: how the hub is may be why somebody asks.
+        let fresh = desired.home().and_then(|_| self.host.device().ok().flatten());
+        let device = fresh.as_ref().or(self.applied.observed.device.as_ref());
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
@@ -375,8 +385,9 @@ impl Daemon {
             backend: self.host.backend,
             backend_reason: self.host.backend_reason.clone(),
             public_key: Some(desired.private_key.public_key()),
-            listen_port: desired.listen_port,
-            endpoint: desired.endpoint.clone(),
+            listen_port: desired.listen_port().or(device.map(|device| device.listen_port)).unwrap_or(0),
+            endpoint: desired.endpoint().map(str::to_owned),
+            home: desired.home().map(|home| stats::of_home(desired, home, device, &self.applied.observed)),
             fast_path: self.fast_path(),
             attached: self.applied.observed.attached.map(|hook| hook.to_string()),
             peers: desired.peers.len() - self.expired.len(),

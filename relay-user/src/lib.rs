@@ -1,4 +1,4 @@
-//! relay's userspace: from one file to a WireGuard hub whose traffic eBPF forwards.
+//! relay's userspace: from one file to a WireGuard hub whose traffic eBPF forwards, or to a home that dials one.
 
 pub mod adopt;
 pub mod cli;
@@ -16,8 +16,10 @@ pub mod firewall;
 pub mod history;
 pub mod host;
 pub mod import;
+pub mod invitation;
 pub mod kernel;
 pub mod key;
+pub mod lan;
 pub mod maps;
 pub mod metrics;
 pub mod name;
@@ -26,9 +28,13 @@ pub mod peer_config;
 pub mod plan;
 pub mod qr;
 pub mod report;
+<<<<<<< HEAD
 pub mod service;
 pub mod service_manager;
 mod sqlite;
+=======
+pub mod resolver;
+>>>>>>> home
 pub mod stats;
 pub mod table;
 pub mod watch;

@@ -33,6 +33,7 @@ fn run(cli: Cli) -> Result<()> {
     runtime.block_on(async {
         match command {
             Command::Init(args) => command::init::run(&files, &args).await,
+            Command::Join(args) => command::join::run(&files, &args).await,
             Command::Import(args) => command::import::run(&files, &args).await,
             Command::Install(args) => command::install::run(&files, &args),
             Command::Uninstall => command::uninstall::run(&files).await,

@@ -10,11 +10,12 @@ use ipnet::IpNet;
 use relay_common::Verdict;
 
 use crate::{
-    desired::{Backend, Desired},
+    desired::{Backend, Desired, Home, Peer},
     key::PublicKey,
+    lan::routes_for_router,
     maps::Counters,
-    observed::Device,
-    report::{Bytes, FastPath, PeerFastPath, PeerStats, Stats},
+    observed::{Device, DevicePeer, Observed},
+    report::{Bytes, FastPath, HomeStatus, LanStatus, PeerFastPath, PeerStats, Stats},
 };
 
 /// How long ago a handshake may be for a peer to count as connected: WireGuard's REJECT_AFTER_TIME (whitepaper 6.1).
@@ -79,11 +80,7 @@ pub fn of(
                 addresses,
                 lans,
                 endpoint: live.and_then(|live| live.endpoint),
-                latest_handshake: live
-                    .and_then(|live| live.latest_handshake)
-                    .and_then(|time| time.duration_since(UNIX_EPOCH).ok())
-                    .map(|since| since.as_secs())
-                    .filter(|&seconds| seconds > 0),
+                latest_handshake: live.and_then(latest_handshake),
                 received: Bytes { bytes: live.map_or(0, |live| live.received) },
                 sent: Bytes { bytes: live.map_or(0, |live| live.sent) },
                 fast_path: PeerFastPath { received: carried.received.into(), sent: carried.sent.into() },
@@ -96,4 +93,35 @@ pub fn of(
         .map(|verdict| (verdict.name().to_owned(), counters.map_or(0, |counters| counters.verdict(*verdict))))
         .collect();
     Stats { interface: interface.to_owned(), backend, fast_path, peers, verdicts }
+}
+
+/// What a home has to say of itself besides: its hub, and its LANs.
+#[must_use]
+pub fn of_home(desired: &Desired, home: &Home, device: Option<&Device>, observed: &Observed) -> HomeStatus {
+    let live = device.and_then(|device| device.peers.get(&home.hub));
+    let lan = |lan: &IpNet| LanStatus { lan: *lan, interface: observed.lan_interfaces.get(lan).cloned() };
+    let routes = match home.nat {
+        true => BTreeSet::new(),
+        false => {
+            let beyond = desired.peers.values().flat_map(Peer::allowed_ips).collect();
+            routes_for_router(&beyond, &observed.lan_addresses)
+        }
+    };
+    HomeStatus {
+        hub: home.hub,
+        endpoint: home.endpoint.clone(),
+        address: live.and_then(|live| live.endpoint),
+        latest_handshake: live.and_then(latest_handshake),
+        received: Bytes { bytes: live.map_or(0, |live| live.received) },
+        sent: Bytes { bytes: live.map_or(0, |live| live.sent) },
+        lans: home.lans.iter().map(lan).collect(),
+        nat: home.nat,
+        routes_for_router: routes.iter().map(|(net, via)| format!("{net} via {via}")).collect(),
+    }
+}
+
+/// Unix seconds; `None` for never, which some backends write as the epoch.
+fn latest_handshake(live: &DevicePeer) -> Option<u64> {
+    let since = live.latest_handshake?.duration_since(UNIX_EPOCH).ok()?;
+    Some(since.as_secs()).filter(|&seconds| seconds > 0)
 }

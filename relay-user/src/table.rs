@@ -4,7 +4,7 @@ use std::{fmt::Write as _, time::Duration};
 
 use crate::{
     desired::Backend,
-    report::{Stats, Status},
+    report::{HomeStatus, LanStatus, Stats, Status},
 };
 
 /// `relay stats` for people. `now` is Unix seconds.
@@ -48,9 +48,9 @@ pub fn stats(stats: &Stats, now: u64) -> String {
     text
 }
 
-/// `relay status` for people.
+/// `relay status` for people. `now` is Unix seconds.
 #[must_use]
-pub fn status(status: &Status) -> String {
+pub fn status(status: &Status, now: u64) -> String {
     let mut text = String::new();
     let mut line = |label: &str, value: &str| {
         let _ = writeln!(text, "{label:<11} {value}");
@@ -58,12 +58,30 @@ pub fn status(status: &Status) -> String {
     let keeps = status.config.as_deref().unwrap_or("an adopted interface, which somebody else keeps");
     line("relay", &format!("{} is up (pid {}), {keeps}", status.version, status.pid));
     let namespace = status.namespace.as_ref().map(|path| format!(" in {path}")).unwrap_or_default();
-    line("interface", &format!("{}{namespace}, UDP port {}", status.interface, status.listen_port));
+    let port = match status.home {
+        None => format!(", UDP port {}", status.listen_port),
+        Some(_) => String::new(),
+    };
+    line("interface", &format!("{}{namespace}{port}", status.interface));
     // An adopted one's is not ours, and does not end with us.
     let ends = status.backend == Backend::Userspace && status.config.is_some();
     let ends = if ends { ", which ends with the daemon" } else { "" };
     line("backend", &format!("{}{ends} ({})", backend(status.backend), status.backend_reason));
     line("public key", &status.public_key.map_or_else(|| "none yet".to_owned(), |key| key.to_string()));
+    match &status.home {
+        Some(home) => of_home(home, now, &mut line),
+        None => of_hub(status, &mut line),
+    }
+    for problem in &status.problems {
+        line("problem", problem);
+    }
+    for command in &status.to_open {
+        line("to open", &format!("a firewall closes relay's way; run: {command}"));
+    }
+    text
+}
+
+fn of_hub(status: &Status, line: &mut impl FnMut(&str, &str)) {
     if status.config.is_some() {
         line("endpoint", status.endpoint.as_deref().unwrap_or("unknown; set `endpoint` under [interface]"));
     }
@@ -75,13 +93,35 @@ pub fn status(status: &Status) -> String {
         names => format!("; expired: {}", names.join(", ")),
     };
     line("peers", &format!("{} of {} connected{expired}", status.peers_connected, status.peers));
-    for problem in &status.problems {
-        line("problem", problem);
+}
+
+fn of_home(home: &HomeStatus, now: u64, line: &mut impl FnMut(&str, &str)) {
+    let address = match home.address {
+        Some(address) if address.to_string() == home.endpoint => String::new(),
+        Some(address) => format!(", at {address}"),
+        None => ", which has no address yet".to_owned(),
+    };
+    let handshake = match home.latest_handshake {
+        Some(at) => format!("handshake {}", ago(now.saturating_sub(at))),
+        None => "no handshake yet".to_owned(),
+    };
+    line("hub", &format!("{}{address}; {handshake}", home.endpoint));
+    line("hub's key", &home.hub.to_string());
+    line("carried", &format!("{} received, {} sent", bytes(home.received.bytes), bytes(home.sent.bytes)));
+    for LanStatus { lan, interface } in &home.lans {
+        line("LAN", &format!("{lan} by {}", interface.as_deref().unwrap_or("no interface")));
     }
-    for command in &status.to_open {
-        line("to open", &format!("a firewall closes relay's way; run: {command}"));
+    line(
+        "NAT",
+        if home.nat {
+            "on: machines on the LAN see this machine's address"
+        } else {
+            "off: machines on the LAN see the peers' own addresses"
+        },
+    );
+    for route in &home.routes_for_router {
+        line("to route", &format!("add to the LAN's router: {route}"));
     }
-    text
 }
 
 const fn backend(backend: Backend) -> &'static str {
@@ -223,7 +263,32 @@ mod tests {
 
     #[test]
     fn status_for_people() {
-        insta::assert_snapshot!(status(&Status {
+        insta::assert_snapshot!(status(&hub(), 1000));
+    }
+
+    #[test]
+    fn status_of_a_home_for_people() {
+        let home = HomeStatus {
+            hub: PublicKey::new([2; 32]),
+            endpoint: "vps.example.net:51820".into(),
+            address: Some("203.0.113.9:51820".parse().unwrap()),
+            latest_handshake: Some(940),
+            received: Bytes { bytes: 1536 },
+            sent: Bytes { bytes: 3 << 30 },
+            lans: vec![
+                LanStatus { lan: "192.168.40.0/24".parse().unwrap(), interface: Some("eth0".into()) },
+                LanStatus { lan: "fd00:40::/64".parse().unwrap(), interface: None },
+            ],
+            nat: false,
+            routes_for_router: vec!["10.9.0.0/24 via 192.168.40.2".into()],
+        };
+        insta::assert_snapshot!(status(&Status { home: Some(home.clone()), ..hub() }, 1000));
+        let silent = HomeStatus { address: None, latest_handshake: None, nat: true, ..home };
+        insta::assert_snapshot!(status(&Status { home: Some(silent), ..hub() }, 1000));
+    }
+
+    fn hub() -> Status {
+        Status {
             version: "0.1.0".into(),
             pid: 42,
             config: Some("/etc/relay/relay.toml".into()),
@@ -234,6 +299,7 @@ mod tests {
             public_key: Some(PublicKey::new([1; 32])),
             listen_port: 51820,
             endpoint: None,
+            home: None,
             fast_path: FastPath::off("`chain forward { policy drop }` in table ip filter"),
             attached: Some("tcx".into()),
             peers: 2,
@@ -241,7 +307,7 @@ mod tests {
             peers_expired: vec!["guest".into()],
             problems: vec!["cannot set net.ipv4.ip_forward: Read-only file system".into()],
             to_open: vec!["ufw allow 51820/udp".into()],
-        }));
+        }
     }
 
     #[test]

@@ -18,7 +18,7 @@ use terminal::{INIT, Terminal, promise, without_keys};
 
 #[test]
 fn help() {
-    let commands: [&[&str]; 21] = [
+    let commands: [&[&str]; 24] = [
         &[],
         &["init"],
         &["up"],
@@ -37,6 +37,9 @@ fn help() {
         &["peer", "disable"],
         &["peer", "rotate"],
         &["peer", "remove"],
+        &["peer", "invite"],
+        &["peer", "approve"],
+        &["join"],
         &["adopt"],
         &["release"],
         &["import"],

@@ -5,6 +5,7 @@ pub mod down;
 pub mod import;
 pub mod init;
 pub mod install;
+pub mod join;
 pub mod metrics;
 pub mod peer;
 pub mod release;
@@ -20,6 +21,7 @@ mod watch;
 use std::{
     io::Write as _,
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
 use crate::{
@@ -31,6 +33,11 @@ use crate::{
     failure::Failure,
     kernel::namespace::Namespace,
 };
+
+/// Unix seconds.
+fn now() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
 
 /// Fails early and in one line where root is needed.
 ///

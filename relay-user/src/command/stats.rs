@@ -1,7 +1,7 @@
 //! `relay stats`: counters per peer, from the daemon, or from pinned maps and netlink where none runs; and with `--since`
 //! the history.
 
-use std::{io::ErrorKind, path::Path, time::SystemTime};
+use std::{io::ErrorKind, path::Path};
 
 use anyhow::Context as _;
 use jiff::{Timestamp, tz::TimeZone};
@@ -42,8 +42,7 @@ pub async fn run(files: &Files, adopted: Option<&Options>, args: &StatsArgs) -> 
     if json {
         return super::print_json(&stats);
     }
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    super::print(&table::stats(&stats, now))
+    super::print(&table::stats(&stats, super::now()))
 }
 
 async fn look(files: &Files, adopted: Option<&Options>) -> anyhow::Result<Stats> {

@@ -22,5 +22,5 @@ pub async fn of_adopted(options: &Options, json: bool) -> anyhow::Result<()> {
 }
 
 fn show(status: &Status, json: bool) -> anyhow::Result<()> {
-    if json { super::print_json(status) } else { super::print(&table::status(status)) }
+    if json { super::print_json(status) } else { super::print(&table::status(status, super::now())) }
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::*;
 use crate::{
-    desired::{BackendChoice, FastPathMode, Firewall},
+    desired::{BackendChoice, FastPathMode, Firewall, Hub, Peer, Role},
     key::PrivateKey,
     observed::DevicePeer,
 };
@@ -55,12 +55,10 @@ fn hub(peers: impl IntoIterator<Item = (PublicKey, Peer)>) -> Desired {
     Desired {
         interface: "wg0".parse().expect("a name"),
         backend: BackendChoice::Auto,
-        listen_port: 51820,
         mtu: 1420,
         addresses: [net("10.9.0.1/24"), net("fd52:1a9::1/64")].into(),
         private_key: PrivateKey::new([1; 32]),
-        endpoint: None,
-        fast_path: FastPathMode::Auto,
+        role: Role::Hub(Hub { listen_port: 51820, endpoint: None, fast_path: FastPathMode::Auto }),
         firewall: Firewall::default(),
         peers: peers.into_iter().collect(),
     }

@@ -87,12 +87,18 @@ impl Host {
                 "{left_out} entries did not fit into the fast path's maps; their traffic goes by the kernel's own path",
             ));
         }
+        if let Some(home) = desired.home() {
+            applied.problems.extend(self.home_problems(home, &observed));
+        }
         applied.fast_path = Some(self.decide(desired, &observed));
         applied.observed = observed;
     }
 
     fn decide(&self, desired: &Desired, observed: &Observed) -> FastPath {
-        fast_path::decide(desired.fast_path, observed.forwarding.as_ref(), self.attachment.failure())
+        if desired.home().is_some() {
+            return FastPath::off("this is a home: nothing goes from tunnel to tunnel here");
+        }
+        fast_path::decide(desired.fast_path(), observed.forwarding.as_ref(), self.attachment.failure())
     }
 
     async fn apply(&mut self, change: &Change, desired: &Desired, observed: &Observed) -> Result<(), Cause> {
@@ -111,7 +117,7 @@ impl Host {
             Change::Configure { key, port } => {
                 let settings = Settings {
                     private_key: key.then_some(&desired.private_key),
-                    listen_port: port.then_some(desired.listen_port),
+                    listen_port: desired.listen_port().filter(|_| *port),
                 };
                 block_in_place(|| wireguard::configure(&self.interface, self.backend, settings))?;
             }
@@ -122,6 +128,10 @@ impl Host {
             Change::SetPeers(keys) => {
                 let changes = peer_changes(desired, observed, keys);
                 block_in_place(|| wireguard::set_peers(&self.interface, self.backend, &changes))?;
+            }
+            Change::Dial(key, endpoint) => {
+                let change = PeerChange::Dial { public_key: *key, endpoint: *endpoint };
+                block_in_place(|| wireguard::set_peers(&self.interface, self.backend, &[change]))?;
             }
             Change::RemoveAddress(address) => {
                 self.netlink.remove_address(self.index().await?, *address).await?;
@@ -173,8 +183,7 @@ fn peer_changes(desired: &Desired, observed: &Observed, keys: &BTreeSet<PublicKe
             // A peer that was heard from is where it was heard.
             endpoint: peer.endpoint.filter(|_| live(key).is_none_or(|live| live.endpoint.is_none())),
             allowed_ips: peer.allowed_ips().into_iter().collect(),
-            // The hub has a public address and keeps no mapping alive; the peer does.
-            keepalive: None,
+            keepalive: desired.keepalive_toward(peer),
         })
     };
     keys.iter().filter_map(set).collect()

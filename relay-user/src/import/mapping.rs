@@ -161,6 +161,8 @@ fn written(hub: &hub::Hub, peers: &[peers::Decided]) -> Written {
     };
     Written {
         interface: spanned(interface),
+        hub: None,
+        home: None,
         firewall: FirewallWritten::default(),
         metrics: MetricsWritten::default(),
         peers: peers.iter().map(|peer| spanned(peer.written.clone())).collect(),

@@ -74,6 +74,13 @@ pub enum PeerChange {
         /// Seconds; `None` for off.
         keepalive: Option<u16>,
     },
+    /// The peer, which is there, is to be dialled at another address; all else stays.
+    Dial {
+        /// Who.
+        public_key: PublicKey,
+        /// Where.
+        endpoint: SocketAddr,
+    },
     /// The peer is not to be there.
     Remove(PublicKey),
 }
@@ -83,7 +90,9 @@ impl PeerChange {
     #[must_use]
     pub const fn public_key(&self) -> &PublicKey {
         match self {
-            Self::Set { public_key, .. } | Self::Remove(public_key) => public_key,
+            Self::Set { public_key, .. } | Self::Dial { public_key, .. } | Self::Remove(public_key) => {
+                public_key
+            }
         }
     }
 }

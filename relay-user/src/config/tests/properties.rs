@@ -90,6 +90,8 @@ prop_compose! {
                 backend: BackendChoice::Auto,
                 fast_path: FastPathMode::Off,
             }),
+            hub: None,
+            home: None,
             firewall: FirewallWritten { manage, allow_from: vec![spanned("eth1".to_owned())] },
             metrics: MetricsWritten { listen: listen.map(spanned) },
             peers: peers.into_iter().map(spanned).collect(),
