@@ -11,6 +11,7 @@ pub mod routes;
 
 use std::path::PathBuf;
 
+use jiff::Timestamp;
 use tokio::{
     sync::{mpsc, oneshot},
     time::Instant,
@@ -27,6 +28,7 @@ use crate::{
     error::chain,
     failure::Failure,
     kernel::events::{Events, Topic},
+    metrics::{self, Reconcile},
     report::{Refusal, Reloaded},
 };
 
@@ -58,8 +60,13 @@ async fn keep(options: Options, shutdown: impl Future<Output = ()>) -> anyhow::R
     foreign.see().await?;
     let mut socket = ControlSocket::bind(&options.socket)?;
     let mut events = Events::subscribe()?;
-    let mut adoption =
-        Adoption { place: options.place, foreign, look: Look::off("not looked at yet"), ticks: 0 };
+    let mut adoption = Adoption {
+        place: options.place,
+        foreign,
+        look: Look::off("not looked at yet"),
+        reconcile: Reconcile::default(),
+        ticks: 0,
+    };
     adoption.begin().await;
 
     let (sender, mut requests) = mpsc::channel(16);
@@ -76,6 +83,7 @@ struct Adoption {
     place: Place,
     foreign: Foreign,
     look: Look,
+    reconcile: Reconcile,
     ticks: u32,
 }
 
@@ -106,6 +114,7 @@ impl Adoption {
                 Some(request) = requests.recv() => match request {
                     Request::Status(reply) => drop(reply.send(report::status(&self.place, &self.look))),
                     Request::Stats(reply) => drop(reply.send(self.stats())),
+                    Request::Metrics(reply) => drop(reply.send(self.snapshot())),
                     Request::Reload(reply) => drop(reply.send(Err(Refusal {
                         message: format!("{} was adopted: it follows its interface, and has no file to read", self.place),
                     }))),
@@ -137,6 +146,7 @@ impl Adoption {
 
     /// Makes the fast path follow; reports what is new since the last look.
     async fn look(&mut self) {
+        let now = Timestamp::now();
         let look = self.foreign.look().await;
         for change in &look.changes {
             tracing::info!("{}: {change}", self.place);
@@ -152,7 +162,13 @@ impl Adoption {
         if look.fast_path != self.look.fast_path {
             tracing::info!("fast path {}", look.fast_path);
         }
+        self.reconcile.note(&look.changes, &look.problems, now);
         self.look = look;
+    }
+
+    fn snapshot(&self) -> Result<metrics::Snapshot, Refusal> {
+        let (status, stats) = (report::status(&self.place, &self.look), self.stats()?);
+        Ok(metrics::Snapshot { status, stats, reconcile: self.reconcile, history: None })
     }
 
     fn stats(&self) -> Result<crate::report::Stats, Refusal> {

@@ -192,6 +192,7 @@ impl Daemon {
         for opening in self.to_open() {
             tracing::warn!("a firewall on this host closes relay's way; to open it: {opening}");
         }
+        self.record();
         Ok(())
     }
 
@@ -276,7 +277,7 @@ impl Daemon {
         {
             tracing::info!("fast path {now}");
         }
-        self.reconcile.note(&applied, now);
+        self.reconcile.note(&applied.changes, &applied.problems, now);
         self.applied = applied;
     }
 

@@ -28,13 +28,10 @@ pub mod peer_config;
 pub mod plan;
 pub mod qr;
 pub mod report;
-<<<<<<< HEAD
+pub mod resolver;
 pub mod service;
 pub mod service_manager;
 mod sqlite;
-=======
-pub mod resolver;
->>>>>>> home
 pub mod stats;
 pub mod table;
 pub mod watch;

@@ -9,10 +9,7 @@ mod text;
 use jiff::Timestamp;
 
 use self::text::{Kind, Text};
-use crate::{
-    host::Applied,
-    report::{Packets, PeerStats, Stats, Status},
-};
+use crate::report::{Packets, PeerStats, Stats, Status};
 
 /// What the body of an answer is: version 0.0.4 of Prometheus' text format.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -44,11 +41,11 @@ pub struct Reconcile {
 }
 
 impl Reconcile {
-    /// One look more, which began at `now`.
-    pub fn note(&mut self, applied: &Applied, now: Timestamp) {
+    /// One look more, which began at `now`: what it changed, and what it could not.
+    pub fn note(&mut self, changes: &[String], problems: &[String], now: Timestamp) {
         self.runs += 1;
-        self.changes += applied.changes.len() as u64;
-        self.failures += u64::from(!applied.problems.is_empty());
+        self.changes += changes.len() as u64;
+        self.failures += u64::from(!problems.is_empty());
         self.last = u64::try_from(now.as_millisecond()).unwrap_or(0);
     }
 }

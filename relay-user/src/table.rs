@@ -237,28 +237,32 @@ mod tests {
 
     #[test]
     fn status_of_an_adopted_interface() {
-        insta::assert_snapshot!(status(&Status {
-            version: "0.1.0".into(),
-            pid: 42,
-            config: None,
-            interface: "wg0".into(),
-            namespace: Some("/proc/4711/ns/net".into()),
-            backend: Backend::Kernel,
-            backend_reason: "somebody else's".into(),
-            public_key: None,
-            listen_port: 51820,
-            endpoint: None,
-            fast_path: FastPath::on("nothing on this host filters or changes traffic from peer to peer"),
-            attached: Some("clsact".into()),
-            peers: 2,
-            peers_connected: 1,
-            peers_expired: Vec::new(),
-            problems: vec![
-                "AQEBAQEB: 192.168.40.0/24 has no route into wg0; ip route add 192.168.40.0/24 dev wg0"
-                    .into(),
-            ],
-            to_open: Vec::new(),
-        }));
+        insta::assert_snapshot!(status(
+            &Status {
+                version: "0.1.0".into(),
+                pid: 42,
+                config: None,
+                interface: "wg0".into(),
+                namespace: Some("/proc/4711/ns/net".into()),
+                backend: Backend::Kernel,
+                backend_reason: "somebody else's".into(),
+                public_key: None,
+                listen_port: 51820,
+                endpoint: None,
+                home: None,
+                fast_path: FastPath::on("nothing on this host filters or changes traffic from peer to peer"),
+                attached: Some("clsact".into()),
+                peers: 2,
+                peers_connected: 1,
+                peers_expired: Vec::new(),
+                problems: vec![
+                    "AQEBAQEB: 192.168.40.0/24 has no route into wg0; ip route add 192.168.40.0/24 dev wg0"
+                        .into(),
+                ],
+                to_open: Vec::new(),
+            },
+            1000
+        ));
     }
 
     #[test]

@@ -27,6 +27,7 @@ pub fn status(place: &Place, look: &Look) -> Status {
         public_key: device.and_then(|device| device.public_key),
         listen_port: device.map_or(0, |device| device.listen_port),
         endpoint: None,
+        home: None,
         fast_path: look.fast_path.clone(),
         attached: look.attached.map(|hook| hook.to_string()),
         peers: device.map_or(0, |device| device.peers.len()),

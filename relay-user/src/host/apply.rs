@@ -166,7 +166,7 @@ impl Host {
 
     async fn load_fast_path(&mut self, desired: &Desired) -> Result<(), Cause> {
         let observed = self.observe(desired).await.map_err(|error| Cause::Observe(Box::new(error)))?;
-        let fast_path = fast_path::decide(desired.fast_path, observed.forwarding.as_ref(), None);
+        let fast_path = fast_path::decide(desired.fast_path(), observed.forwarding.as_ref(), None);
         let interface = Interface { name: self.interface.clone(), index: self.index().await? };
         let fill = |state: &DatapathState| plan::map_changes(desired, &observed, fast_path.is_on(), state);
         Ok(self.attachment.load(interface, fill)?)
