@@ -49,13 +49,6 @@ impl From<&Desired> for Tunnel {
     }
 }
 
-impl Tunnel {
-    /// Its subnets and all that belongs to its peers.
-    pub fn prefixes(&self) -> impl Iterator<Item = IpNet> {
-        self.addresses.iter().chain(self.peers.values().flatten()).map(IpNet::trunc)
-    }
-}
-
 /// What the maps shall hold.
 ///
 /// - A peer's prefixes are there only while the device shows an endpoint for it: without one the stack can answer

@@ -4,8 +4,10 @@
 //! path: links, addresses and routes are behind a [`Reader`], and what would write to WireGuard, the firewall or a
 //! sysctl is not called from here.
 
-use std::{fs, io};
+use std::{collections::BTreeMap, fs, io};
 
+use ipnet::IpNet;
+use relay_common::PeerSlot;
 use tokio::task::block_in_place;
 
 use super::{error::AdoptError, place::Place, routes};
@@ -22,7 +24,8 @@ use crate::{
         netlink::Reader,
         wireguard,
     },
-    maps::{self, Counters, DatapathState, MapChange},
+    key::PublicKey,
+    maps::{self, Counters, DatapathState, MapChange, Maps},
     observed::{Device, KernelRoute, Link, LinkKind},
     report::{FastPath, Reloaded},
 };
@@ -47,6 +50,24 @@ pub struct Seen {
     rules: Vec<String>,
 }
 
+impl Seen {
+    /// What the fast path would carry: the rules for the rest are of no concern to it. A peer that may send from
+    /// anywhere, and whom nothing is routed to, is not carried.
+    fn carried(&self) -> Vec<IpNet> {
+        let maps = self.maps(&BTreeMap::new());
+        let hosts = maps.hosts.iter().map(|(host, route)| (IpNet::from(*host), route));
+        let entries = hosts.chain(maps.lans.iter().map(|(lan, route)| (*lan, route)));
+        let carried = entries.filter(|(_, route)| route.slot().is_some()).map(|(prefix, _)| prefix);
+        self.tunnel.addresses.iter().map(IpNet::trunc).chain(carried).collect()
+    }
+
+    /// What the maps shall hold; peers keep the slots that they have.
+    fn maps(&self, slots: &BTreeMap<PublicKey, PeerSlot>) -> Maps {
+        let device = Some(&self.device);
+        datapath_plan::desired_maps(&self.tunnel, device, self.link.index, &self.routes, slots)
+    }
+}
+
 /// What one look found and did.
 #[derive(Clone, Debug)]
 pub struct Look {
@@ -67,6 +88,8 @@ pub struct Foreign {
     place: Place,
     reader: Reader,
     attachment: Attachment,
+    /// The index that the interface had at the last look.
+    index: Option<u32>,
     ruleset: Option<Ruleset>,
 }
 
@@ -77,7 +100,7 @@ impl Foreign {
     /// No netlink socket to be had.
     pub fn open(place: Place) -> Result<Self, AdoptError> {
         let attachment = Attachment::new(place.pins());
-        Ok(Self { place, reader: Reader::connect()?, attachment, ruleset: None })
+        Ok(Self { place, reader: Reader::connect()?, attachment, index: None, ruleset: None })
     }
 
     /// The firewall is read again at the next look.
@@ -129,6 +152,10 @@ impl Foreign {
             Ok(seen) => seen,
             Err(error) => return self.without(&error),
         };
+        // What could not be loaded on one that went meanwhile may do on the one in its place.
+        if self.index.replace(seen.link.index) != Some(seen.link.index) {
+            self.attachment.retry();
+        }
         let mut look = Look::off("");
         let forwarding = self.forwarding(&seen, &mut look.problems).await;
         if let Err(error) = self.follow(&seen, forwarding.as_ref(), &mut look) {
@@ -189,7 +216,7 @@ impl Foreign {
         let pins = self.attachment.pins();
         let facts =
             analysis::HostFacts { adopted: true, ..facts(Some(&seen.link), pins, seen.rules.clone()) };
-        let prefixes: Vec<_> = seen.tunnel.prefixes().collect();
+        let prefixes = seen.carried();
         let ruleset = self.ruleset.as_ref()?;
         let mut forwarding = analysis::tunnel_forwarding(ruleset, &seen.link.name, &prefixes, &facts);
         if let (analysis::TunnelForwarding::Kept { hint, .. }, Some(_)) =
@@ -213,12 +240,7 @@ impl Foreign {
             let attached = self.attachment.observe(Some(seen.link.index))?;
             look.attached = attached.hook;
             let on = fast_path::decide(FastPathMode::Auto, forwarding, None).is_on();
-            let wanted = |state: &DatapathState| {
-                let (link, device) = (seen.link.index, Some(&seen.device));
-                let maps =
-                    datapath_plan::desired_maps(&seen.tunnel, device, link, &seen.routes, &state.slots);
-                datapath_plan::diff(&maps, on, state)
-            };
+            let wanted = |state: &DatapathState| datapath_plan::diff(&seen.maps(&state.slots), on, state);
             // As for a hub: a filter of clsact goes on without its pins, and would lose its maps with this process.
             let stands = attached.hook.is_some() && attached.pinned;
             if let Some(state) = attached.maps.filter(|_| stands) {
@@ -322,5 +344,49 @@ impl Look {
             attached: None,
             seen: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observed::DevicePeer;
+
+    #[test]
+    fn what_nothing_is_routed_to_is_not_carried() {
+        const WG0: u32 = 7;
+        let net = |text: &str| text.parse::<IpNet>().expect("prefix");
+        let route = |destination, interface| KernelRoute {
+            destination: net(destination),
+            interface: Some(interface),
+            gateway: None,
+            protocol: 3,
+            metric: 0,
+            kind: 1,
+            table: 254,
+            mtu: None,
+        };
+        let key = PublicKey::new([1; 32]);
+        let heard = DevicePeer { endpoint: "203.0.113.9:51820".parse().ok(), ..DevicePeer::default() };
+        let seen = Seen {
+            link: Link {
+                index: WG0,
+                name: "wg0".to_owned(),
+                kind: LinkKind::WireGuard,
+                mtu: 1420,
+                up: true,
+                alias: None,
+            },
+            backend: Backend::Kernel,
+            device: Device { public_key: None, listen_port: 51820, fwmark: 0, peers: [(key, heard)].into() },
+            tunnel: Tunnel {
+                addresses: [net("10.9.0.1/24")].into(),
+                peers: [(key, ["10.9.0.2/32", "192.168.40.0/24", "0.0.0.0/0"].map(net).into())].into(),
+                routes: Routes::SomebodyElse,
+            },
+            routes: vec![route("0.0.0.0/0", 2), route("10.9.0.0/24", WG0), route("192.168.40.0/24", WG0)],
+            rules: Vec::new(),
+        };
+        assert_eq!(seen.carried(), ["10.9.0.0/24", "10.9.0.2/32", "192.168.40.0/24"].map(net));
     }
 }
