@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use nix::libc::{S_IFDIR, S_IFMT};
 
 use super::{
     down::interface,
@@ -38,7 +39,18 @@ pub fn run(files: &Files, args: &InstallArgs) -> anyhow::Result<()> {
     let wanted =
         service::files(&Installation { paths, interface: &interface, userspace }).map_err(refused)?;
 
-    if let Some(path) = replaceable(&binary) {
+    for path in [&binary, &config] {
+        if let Some(folder) = first(path, is_closed) {
+            let why = format!(
+                "the service could not reach {}: its root may not pass {}, which is another user's",
+                path.display(),
+                folder.display()
+            );
+            let hint = "put relay into /usr/local/bin and its files into /etc/relay, and install that one";
+            return Err(Failure::refused(why).hint(hint).into());
+        }
+    }
+    if let Some(path) = first(&binary, is_open) {
         eprintln!(
             "warning: others than root may replace {}, and root will run what is there; `install -m 755 {} \
              /usr/local/bin/relay` puts a copy where they may not",
@@ -94,11 +106,46 @@ fn userspace(config: &Path) -> anyhow::Result<bool> {
     })
 }
 
-/// The binary or the folder above it that somebody else than root can put another in the place of.
-fn replaceable(binary: &Path) -> Option<PathBuf> {
+/// The path itself or the folder above it of which that is true, by owner and mode.
+fn first(path: &Path, is: fn(u32, u32) -> bool) -> Option<PathBuf> {
+    let found = |path: &&Path| fs::metadata(path).is_ok_and(|found| is(found.uid(), found.mode()));
+    path.ancestors().find(found).map(Path::to_owned)
+}
+
+/// Whether others than root can put another thing in the place of this one.
+fn is_open(owner: u32, mode: u32) -> bool {
     const OTHERS_WRITE: u32 = 0o022;
-    let open = |path: &&Path| {
-        fs::metadata(path).is_ok_and(|found| found.uid() != 0 || found.mode() & OTHERS_WRITE != 0)
-    };
-    binary.ancestors().find(open).map(Path::to_owned)
+    owner != 0 || mode & OTHERS_WRITE != 0
+}
+
+/// Whether a root without CAP_DAC_OVERRIDE, as the unit's, finds no way through or in.
+fn is_closed(owner: u32, mode: u32) -> bool {
+    /// Execute a folder, read a file (inode(7)).
+    const PASS: u32 = 0o001;
+    const READ: u32 = 0o004;
+    let is_folder = mode & S_IFMT == S_IFDIR;
+    owner != 0 && mode & if is_folder { PASS } else { READ } == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_may_what() {
+        let (root, anna) = (0, 1000);
+        for (owner, mode, open, closed) in [
+            (root, 0o040_755, false, false),
+            (root, 0o040_700, false, false),
+            (root, 0o100_600, false, false),
+            (root, 0o041_777, true, false),
+            (root, 0o100_775, true, false),
+            (anna, 0o040_700, true, true),
+            (anna, 0o040_755, true, false),
+            (anna, 0o100_755, true, false),
+            (anna, 0o100_600, true, true),
+        ] {
+            assert_eq!((is_open(owner, mode), is_closed(owner, mode)), (open, closed), "{owner} {mode:o}");
+        }
+    }
 }

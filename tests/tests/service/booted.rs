@@ -81,6 +81,7 @@ fn a_service_of_systemd() -> Result<()> {
         return told(&hub, removed(&star, &hub));
     }
     told(&hub, reloaded(&hub))?;
+    told(&hub, stands_elsewhere(&hub))?;
     told(&hub, hung(&hub))?;
     told(&hub, left_alone_by_networkd(&hub))?;
     told(&hub, opens_the_firewall(&hub))?;
@@ -153,6 +154,24 @@ fn reloaded(hub: &Booted<'_>) -> Result<()> {
     hub.run("systemctl reload relay")?;
     ensure!(show(hub, "ActiveState")? == "active", "it is not active any more");
     Ok(())
+}
+
+/// A service runs from where its binary stands, as far as its root can get there.
+fn stands_elsewhere(hub: &Booted<'_>) -> Result<()> {
+    hub.run("mkdir -p -m 0700 /home/anna /root/bin")?;
+    hub.run("cp /usr/local/bin/relay /home/anna/relay")?;
+    hub.run("chown nobody /home/anna")?;
+    let refused = hub.run("/home/anna/relay install").err().context("it stands where it cannot run")?;
+    ensure!(format!("{refused:#}").contains("may not pass /home/anna"), "{refused:#}");
+
+    hub.run("mv /home/anna/relay /root/bin/relay")?;
+    hub.run("/root/bin/relay install")?;
+    hub.run("systemctl restart relay")?;
+    let program = format!("/proc/{}/exe", show(hub, "MainPID")?);
+    ensure!(hub.run(&format!("readlink {program}"))?.trim() == "/root/bin/relay", "another binary runs");
+    let status = status(hub)?;
+    ensure!(status["fast_path"]["state"] == "on", "{status}");
+    hub.run("relay install").map(drop)
 }
 
 /// A daemon that hangs is started anew.
