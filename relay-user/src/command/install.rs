@@ -16,10 +16,11 @@ use super::{
 use crate::{
     cli::{Files, InstallArgs},
     config::Written,
+    control::server::GROUP,
     desired::BackendChoice,
     failure::Failure,
     kernel::wireguard::kernel_available,
-    service::{self, Installation, PathError, Paths, SERVICE_GROUP, UNIT},
+    service::{self, Installation, PathError, Paths, UNIT},
 };
 
 /// Writes the files, makes the group and enables the unit; says each thing that it did, and what to do next.
@@ -58,9 +59,9 @@ pub fn run(files: &Files, args: &InstallArgs) -> anyhow::Result<()> {
             binary.display()
         );
     }
-    if nix::unistd::Group::from_name(SERVICE_GROUP).context("look the group `relay` up")?.is_none() {
-        run_tool("groupadd", &["--system", SERVICE_GROUP])?;
-        eprintln!("made the group `{SERVICE_GROUP}`, whose members may ask for status and stats");
+    if nix::unistd::Group::from_name(GROUP).context("look the group `relay` up")?.is_none() {
+        run_tool("groupadd", &["--system", GROUP])?;
+        eprintln!("made the group `{GROUP}`, whose members may ask for status and stats");
     }
     let mut changed = false;
     for file in &wanted {

@@ -10,9 +10,10 @@ use super::{
 };
 use crate::{
     cli::Files,
+    control::server::GROUP,
     kernel::netlink::Netlink,
     observed::Link,
-    service::{SERVICE_GROUP, UNIT, no_files},
+    service::{UNIT, no_files},
 };
 
 /// What systemd made for the service, and what of it is a person's own.
@@ -37,9 +38,9 @@ pub async fn run(files: &Files) -> anyhow::Result<()> {
     if found {
         read_again()?;
     }
-    if nix::unistd::Group::from_name(SERVICE_GROUP).context("look the group `relay` up")?.is_some() {
-        run_tool("groupdel", &[SERVICE_GROUP])?;
-        eprintln!("removed the group `{SERVICE_GROUP}`");
+    if nix::unistd::Group::from_name(GROUP).context("look the group `relay` up")?.is_some() {
+        run_tool("groupdel", &[GROUP])?;
+        eprintln!("removed the group `{GROUP}`");
         found = true;
     }
     if !found {

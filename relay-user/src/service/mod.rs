@@ -1,26 +1,21 @@
-//! relay as a service of systemd: what its files say. `relay install` writes them and `relay uninstall` takes them away.
+//! relay as a service of systemd: what its files say. `relay install` writes them, `relay uninstall` takes them away.
 //!
-//! The unit's own lines say why each of them is there. A kernel without WireGuard needs a drop-in more, so that all others
-//! keep their devices shut.
+//! The unit's own lines say why each of them is there. A kernel without WireGuard needs a drop-in more, so that all
+//! others keep their devices shut.
 
 use std::path::{Path, PathBuf};
 
-use crate::{
-    cli::DEFAULT_SOCKET, config::DEFAULT_PATH, control::server::GROUP, daemon::RUN_DIR, name::InterfaceName,
-};
+use crate::{cli::DEFAULT_SOCKET, config::DEFAULT_PATH, daemon::RUN_DIR, name::InterfaceName};
 
 /// The unit's name.
 pub const UNIT: &str = "relay.service";
-
-/// The group whose members may ask the daemon.
-pub const SERVICE_GROUP: &str = GROUP;
 
 /// Where the unit is.
 const UNIT_PATH: &str = "/etc/systemd/system/relay.service";
 /// Where what the userspace backend needs is added to it.
 const USERSPACE_PATH: &str = "/etc/systemd/system/relay.service.d/userspace.conf";
-/// Where systemd-networkd is told to leave the tunnel alone. The first file that matches an interface counts, so it has a
-/// low number.
+/// Where systemd-networkd is told to leave the tunnel alone. The first file that matches an interface counts, so it has
+/// a low number.
 const NETWORK_PATH: &str = "/etc/systemd/network/10-relay.network";
 
 /// Folders that a service with `PrivateTmp=yes` has for itself.
