@@ -262,11 +262,11 @@ pub struct ShowArgs {
   relay stats --since 7d --svg week.svg
   relay stats --adopted wg0
 
-While watching: q quits, s sorts by another column, r reverses, arrows pick a peer. Where the output is no terminal, \
---watch prints a table a second, and with --json a line of JSON.
+While watching: q quits, s sorts by another column, r reverses, arrows pick a peer. Where the
+output is no terminal, --watch prints a table a second, and with --json a line of JSON.
 
-The history has buckets of five minutes for a week, of an hour for 90 days and of a day for 400 days; totals stay. It is \
-written while `relay up` runs, and is read also when it does not.")]
+The history has buckets of five minutes for a week, of an hour for 90 days and of a day for 400
+days; totals stay. It is written while `relay up` runs, and is read also when it does not.")]
 pub struct StatsArgs {
     /// Whose, and how to print them.
     #[command(flatten)]
