@@ -58,8 +58,7 @@ async fn without_daemon(config: &Path, dead_socket: Option<&Path>) -> anyhow::Re
     Ok(host::tear_down(&Netlink::connect()?, &interface, run_dir).await)
 }
 
-/// The tunnel interface. The configuration need not be valid to say whose traces to remove; without one it is the
-/// default name.
+/// The tunnel interface. The configuration need not be valid to say which that is; without one it is the default name.
 pub(super) fn interface(config: &Path) -> anyhow::Result<InterfaceName> {
     match std::fs::read_to_string(config) {
         Ok(text) => match Written::parse(config, &text)?.interface.into_inner().name {

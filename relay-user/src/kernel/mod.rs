@@ -4,6 +4,7 @@ pub mod datapath;
 pub mod events;
 pub mod firewall;
 pub mod lock;
+pub mod namespace;
 pub mod netlink;
 pub mod odd_sysctls;
 mod rtnl;

@@ -1,4 +1,4 @@
-//! The real `relay` on the VPS, driven by its command line like a person would.
+//! The real `relay` on the VPS or at home, driven by its command line like a person would.
 
 use std::{
     env, fs,
@@ -68,6 +68,20 @@ impl<'a> Relay<'a> {
         let relay = Self { machine, binary: binary.to_path_buf(), daemon: None };
         relay.run(&[&["init", "--endpoint", &format!("{VPS}:51820")], args].concat())?;
         Ok(relay)
+    }
+
+    /// Makes the machine a home with `relay join`, from what `relay peer invite` printed on the hub; returns the command
+    /// that the hub needs too.
+    pub fn join(machine: &'a Netns, binary: &Path, invited: &str, args: &[&str]) -> Result<(Self, String)> {
+        machine.run("mkdir -p -m 0700 /run/lab")?;
+        let relay = Self { machine, binary: binary.to_path_buf(), daemon: None };
+        let joined = relay.run(&[&["join", word(invited)?], args].concat())?;
+        Ok((relay, joined))
+    }
+
+    /// Lets a home in, by what `relay join` printed there.
+    pub fn approve(&self, joined: &str) -> Result<()> {
+        self.run(&["peer", "approve", word(joined)?]).map(drop)
     }
 
     /// From the next command on it is another binary.
@@ -225,6 +239,11 @@ impl<'a> Relay<'a> {
             Ok(before)
         })
     }
+}
+
+/// The line at the end of a command that relay printed.
+fn word(command: &str) -> Result<&str> {
+    command.split_whitespace().last().context("relay printed no line")
 }
 
 /// `relay stats --json`, as data.
