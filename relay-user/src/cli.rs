@@ -4,7 +4,10 @@ mod peer;
 
 use std::path::PathBuf;
 
-use crate::{config::DEFAULT_PATH, desired::InterfaceName};
+use crate::{
+    config::DEFAULT_PATH,
+    desired::{InterfaceName, PeerName},
+};
 use clap::{Args, Parser, Subcommand};
 use ipnet::{Ipv4Net, Ipv6Net};
 
@@ -68,6 +71,8 @@ pub enum Command {
     Status(ShowArgs),
     /// Show what each peer has received and sent, and by which path
     Stats(StatsArgs),
+    /// Find out what is wrong, and what to do
+    Doctor(DoctorArgs),
     /// Add, show, change and remove peers
     Peer(PeerArgs),
     /// Move in from wg-quick or wg-easy: show what would become of it, and write it
@@ -179,6 +184,27 @@ pub struct StatsArgs {
     /// Show them as they move, once a second, with rates
     #[arg(long)]
     pub watch: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `relay doctor`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  relay doctor
+  relay doctor home
+  relay doctor --json
+
+Each line is a check: ok, a warning or a fault, what was seen, and what to do. With a peer, it follows that one from end
+to end and says where the way breaks. It changes nothing; a few pings go through the tunnel, and where a peer is not
+connected it listens six seconds for those who knock.
+
+Exit codes: 0 nothing amiss, 3 warnings, 1 a fault (or it could not look), 2 wrong command line.")]
+pub struct DoctorArgs {
+    /// The peer to follow
+    #[arg(value_name = "PEER")]
+    pub peer: Option<PeerName>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

@@ -15,19 +15,20 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     log_to_stderr(&cli.command);
     match run(cli) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => failure::report(&error),
     }
 }
 
-fn run(cli: Cli) -> Result<()> {
+fn run(cli: Cli) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("cannot start the asynchronous runtime")?;
     let Cli { files, command } = cli;
     runtime.block_on(async {
-        match command {
+        let done = match command {
+            Command::Doctor(args) => return command::doctor::run(&files, &args).await,
             Command::Init(args) => command::init::run(&files, &args).await,
             Command::Import(args) => command::import::run(&files, &args).await,
             Command::Peer(args) => command::peer::run(&files, &args).await,
@@ -36,7 +37,8 @@ fn run(cli: Cli) -> Result<()> {
             Command::Reload => command::reload::run(&files.socket).await,
             Command::Status(args) => command::status::run(&files.socket, args.json).await,
             Command::Stats(args) => command::stats::run(&files, &args).await,
-        }
+        };
+        done.map(|()| ExitCode::SUCCESS)
     })
 }
 

@@ -1,5 +1,6 @@
 //! The commands, a file each.
 
+pub mod doctor;
 pub mod down;
 pub mod import;
 pub mod init;

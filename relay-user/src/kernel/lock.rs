@@ -3,7 +3,7 @@
 use std::{
     fs::{DirBuilder, File, OpenOptions, TryLockError},
     io::{self, Read as _, Seek as _, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -72,4 +72,16 @@ impl Lock {
         written.and_then(|()| writeln!(file, "{}", std::process::id())).map_err(failed)?;
         Ok(Self { _file: file })
     }
+}
+
+/// Whether some process has the lock of this interface. Nothing is locked to find out: a relay that starts meanwhile
+/// would meet it.
+#[must_use]
+pub fn is_held(run_dir: &Path, interface: &InterfaceName) -> bool {
+    let Ok(file) = std::fs::metadata(run_dir.join(format!("{interface}.lock"))) else { return false };
+    let (major, minor) = (nix::sys::stat::major(file.dev()), nix::sys::stat::minor(file.dev()));
+    // The sixth word of a line is the file (proc_locks(5)).
+    let name = format!("{major:02x}:{minor:02x}:{}", file.ino());
+    let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
+    locks.lines().any(|line| line.split_whitespace().nth(5) == Some(&name))
 }
