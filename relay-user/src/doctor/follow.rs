@@ -19,14 +19,20 @@ pub fn findings(facts: &Facts, name: &str) -> Vec<Finding> {
     let steps: [fn(&Facts, &PublicKey, &Peer) -> Vec<Finding>; 5] =
         [in_wireguard, endpoint, shaken, routed, answers];
     for step in steps {
-        if let Some(broken) = findings.iter().find(|finding| finding.level == Level::Fault) {
-            let seen = format!("the way breaks at `{}`; what comes after it was not judged", broken.check);
-            findings.push(Finding { remedy: None, ..Finding::fault(Check::Peer, seen, "") }.of(name));
+        if broken(&findings).is_some() {
             break;
         }
         findings.extend(step(facts, key, peer));
     }
+    if let Some(check) = broken(&findings) {
+        let seen = format!("the way breaks at `{check}`; whatever comes after it was not judged");
+        findings.push(Finding { remedy: None, ..Finding::fault(Check::Peer, seen, "") }.of(name));
+    }
     findings
+}
+
+fn broken(findings: &[Finding]) -> Option<Check> {
+    findings.iter().find(|finding| finding.level == Level::Fault).map(|finding| finding.check)
 }
 
 fn in_the_file(facts: &Facts, peer: &Peer, enabled: bool) -> Finding {

@@ -298,8 +298,9 @@ pub(super) fn behind(facts: &Facts, peer: &Peer) -> Vec<Finding> {
             Behind::Silent { asked } => Finding::warning(
                 Check::Lan,
                 format!("it forwards toward {lan}, and none of {asked} addresses there answers"),
-                "it must masquerade toward the LAN, as the file that relay prints for it does (`relay peer show`), or the \
-                 LAN's router must send the tunnel's subnet to it; or the machines there ignore pings",
+                "it must masquerade toward the LAN, as the file that relay prints for it does (`relay peer show`), or \
+                 the LAN's router must send the tunnel's subnet to it; its firewall must let both pass; or the machines \
+                 there ignore pings",
             ),
             Behind::Refused(code) => Finding::fault(
                 Check::Lan,

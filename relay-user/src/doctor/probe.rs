@@ -29,7 +29,7 @@ pub struct Probe {
 pub enum Behind {
     /// A machine on the LAN answered: the peer forwards, and the answers find back.
     Answers(Ipv4Addr),
-    /// The peer forwards, and none of so many addresses on the LAN answered.
+    /// The peer would forward, and none of so many addresses on the LAN answered.
     Silent {
         /// Addresses that were asked.
         asked: usize,
@@ -79,16 +79,18 @@ pub fn behind(near: &[Answer], far: &[Answer], asked: usize) -> Behind {
     /// The peer would have sent it on, had somebody been there.
     const HOST_UNREACHABLE: u8 = 1;
     let all = || near.iter().chain(far);
-    let forwards =
-        |answer: &Answer| matches!(answer.said, Said::TimeExceeded | Said::Unreachable(HOST_UNREACHABLE));
-    if all().any(forwards) {
-        return Behind::Silent { asked };
-    }
+    // The hop limit is looked at before the firewall is, so a refusal says more than that it ran out.
     let refused = all().find_map(|answer| match answer.said {
-        Said::Unreachable(code) => Some(code),
+        Said::Unreachable(code) if code != HOST_UNREACHABLE => Some(code),
         _ => None,
     });
-    refused.map_or(Behind::NotForwarded, Behind::Refused)
+    let forwards =
+        |answer: &Answer| matches!(answer.said, Said::TimeExceeded | Said::Unreachable(HOST_UNREACHABLE));
+    match refused {
+        Some(code) => Behind::Refused(code),
+        None if all().any(forwards) => Behind::Silent { asked },
+        None => Behind::NotForwarded,
+    }
 }
 
 #[cfg(test)]
@@ -108,7 +110,12 @@ mod tests {
             ("Windows, two routers on", vec![], vec![here(126)], Behind::Answers(here(126).from)),
             ("the peer's own address alone", vec![exceeded], vec![here(64)], Behind::Silent { asked: 254 }),
             ("nobody there", vec![], vec![absent], Behind::Silent { asked: 254 }),
-            ("a firewall that says so", vec![answer(Said::Unreachable(13))], vec![], Behind::Refused(13)),
+            (
+                "a firewall that says so",
+                vec![exceeded],
+                vec![answer(Said::Unreachable(13))],
+                Behind::Refused(13),
+            ),
             ("no forwarding, own address", vec![here(64)], vec![here(64)], Behind::NotForwarded),
             ("nothing", vec![], vec![], Behind::NotForwarded),
         ];
