@@ -1,6 +1,9 @@
 //! The peers: who gets in, who tries in vain, and whether what is behind them answers.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, SystemTime},
+};
 
 use ipnet::IpNet;
 
@@ -8,7 +11,7 @@ use super::{
     facts::{Facts, Heard, SLACK},
     finding::{Check, Finding},
     hub::{span, when},
-    initiation::{Opened, Sealed},
+    initiation::{self, Opened, Sealed},
     probe::Behind,
     way::port_is_closed,
 };
@@ -21,6 +24,9 @@ use crate::{
 
 /// A handshake that is over so soon after its first message is the one that was heard.
 const COMPLETED: Duration = Duration::from_secs(15);
+
+/// Half of the time after which a handshake is repeated (REKEY_AFTER_TIME, whitepaper 6.1).
+const AGAIN: Duration = Duration::from_secs(60);
 
 /// A route to somewhere (`RTN_UNICAST`), in the main table (linux/rtnetlink.h).
 const UNICAST: u8 = 1;
@@ -194,7 +200,7 @@ fn unfinished(
                 ),
             )
         }
-    } else if handshake.is_some_and(|last| last + COMPLETED >= *at) {
+    } else if handshake.is_some_and(|last| last + COMPLETED >= *at) && !tries_on(facts, key, *at) {
         return None;
     } else if port_is_closed(facts) {
         Finding::fault(
@@ -217,6 +223,24 @@ fn unfinished(
         )
     };
     Some(finding.of(&peer.name))
+}
+
+/// Whether it begins anew what should be over. Userspace WireGuard takes a handshake for completed once it has answered;
+/// but whoever has got the answer does not begin again for two minutes, and sends something at once.
+fn tries_on(facts: &Facts, key: &PublicKey, at: SystemTime) -> bool {
+    let of_host = facts.host.as_ref().ok().and_then(|host| host.observed.device.as_ref());
+    let (Some(before), Some(after)) = (of_host.and_then(|device| device.peers.get(key)), facts.live(key))
+    else {
+        return false;
+    };
+    let own = facts.heard.iter().flatten().filter(|heard| {
+        let opened = heard.opened.as_ref();
+        opened.is_ok_and(|opened| opened.from == *key)
+    });
+    let initiations = (own.count() * initiation::LEN) as u64;
+    let again =
+        before.latest_handshake.and_then(|last| at.duration_since(last).ok()).is_some_and(|age| age < AGAIN);
+    again && after.received.saturating_sub(before.received) <= initiations
 }
 
 /// Those who try in vain and are no enabled peer.

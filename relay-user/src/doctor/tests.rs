@@ -466,6 +466,26 @@ fn each_fault_is_named() {
             "does not take the hub's answers",
         ),
         (
+            "answers that do not arrive, in userspace",
+            |f| {
+                live(f, HOME).latest_handshake = Some(now());
+                let before = Device {
+                    peers: [(
+                        HOME,
+                        DevicePeer { latest_handshake: Some(before(5)), ..DevicePeer::default() },
+                    )]
+                    .into(),
+                    ..device()
+                };
+                host(f).observed.device = Some(before);
+                live(f, HOME).received = 148;
+                hears(f, Ok((HOME, now())));
+            },
+            Check::Initiation,
+            Fault,
+            "does not take the hub's answers",
+        ),
+        (
             "knocking at a closed port",
             |f| {
                 close(f, opening::Way::ListenPort(51820));
