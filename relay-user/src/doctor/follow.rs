@@ -9,6 +9,9 @@ use super::{
 };
 use crate::{desired::Peer, key::PublicKey};
 
+/// Looks at one part of the way.
+type Step = fn(&Facts, &PublicKey, &Peer) -> Vec<Finding>;
+
 /// The steps, ending with the first that does not hold and what that means for the rest.
 #[must_use]
 pub fn findings(facts: &Facts, name: &str) -> Vec<Finding> {
@@ -16,8 +19,7 @@ pub fn findings(facts: &Facts, name: &str) -> Vec<Finding> {
     let Some((key, peer, enabled)) = config.peer(name) else { return Vec::new() };
     let mut findings = vec![in_the_file(facts, peer, enabled).of(name)];
     findings.extend(peers::keepalive(peer));
-    let steps: [fn(&Facts, &PublicKey, &Peer) -> Vec<Finding>; 5] =
-        [in_wireguard, endpoint, shaken, routed, answers];
+    let steps: [Step; 5] = [in_wireguard, endpoint, shaken, routed, answers];
     for step in steps {
         if broken(&findings).is_some() {
             break;

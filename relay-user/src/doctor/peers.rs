@@ -161,12 +161,12 @@ pub(super) fn handshake(facts: &Facts, key: &PublicKey, peer: &Peer) -> Option<F
 
 /// Why the handshakes that it tries are not completed, if it tries any.
 pub(super) fn initiations(facts: &Facts, key: &PublicKey, peer: &Peer) -> Vec<Finding> {
-    let own = facts.heard.iter().flatten().filter_map(|heard| {
+    // The last says it all: the ones before it were tries of the same.
+    let last = facts.heard.iter().flatten().rev().find_map(|heard| {
         let opened = heard.opened.as_ref().ok().filter(|opened| opened.from == *key)?;
         Some((heard, opened))
     });
-    // The last says it all: the ones before it were tries of the same.
-    own.last().and_then(|(heard, opened)| unfinished(facts, key, peer, heard, opened)).into_iter().collect()
+    last.and_then(|(heard, opened)| unfinished(facts, key, peer, heard, opened)).into_iter().collect()
 }
 
 fn unfinished(

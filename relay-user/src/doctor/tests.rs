@@ -180,6 +180,9 @@ fn healthy() -> Facts {
     }
 }
 
+/// Breaks one thing.
+type Inject = fn(&mut Facts);
+
 fn amiss(report: &Report) -> Vec<String> {
     let amiss = report.findings.iter().filter(|finding| finding.is_amiss());
     amiss.map(|finding| format!("{} {} {finding:?}", finding.level, finding.check)).collect()
@@ -235,7 +238,7 @@ fn close(facts: &mut Facts, way: opening::Way) {
 
 #[test]
 fn each_fault_is_named() {
-    type Row = (&'static str, fn(&mut Facts), Check, Level, &'static str);
+    type Row = (&'static str, Inject, Check, Level, &'static str);
     use Level::{Fault, Warning};
     let rows: &[Row] = &[
         ("no root", |f| f.unseen = vec!["WireGuard".into()], Check::Rights, Warning, "WireGuard"),
@@ -562,7 +565,7 @@ fn each_fault_is_named() {
 
 #[test]
 fn what_is_no_fault() {
-    let rows: &[(&str, fn(&mut Facts))] = &[
+    let rows: &[(&str, Inject)] = &[
         ("a handshake that is heard and completed", |f| {
             live(f, HOME).latest_handshake = Some(now());
             hears(f, Ok((HOME, now())));
@@ -597,7 +600,7 @@ fn what_is_no_fault() {
 
 #[test]
 fn the_way_to_a_peer_breaks_where_it_breaks() {
-    let broken = |inject: fn(&mut Facts), peer: &str| {
+    let broken = |inject: Inject, peer: &str| {
         let mut facts = healthy();
         inject(&mut facts);
         let findings = follow(&facts, peer).findings;
