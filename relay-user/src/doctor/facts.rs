@@ -66,6 +66,8 @@ pub struct Refused {
     pub message: String,
     /// What to do, where that is known beyond the message.
     pub hint: Option<String>,
+    /// Whether it is only that we may not read it.
+    pub forbidden: bool,
 }
 
 /// The daemon.

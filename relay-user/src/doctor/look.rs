@@ -61,9 +61,11 @@ const RESOLVER: Duration = Duration::from_secs(5);
 pub async fn look(files: &Files, peer: Option<&str>) -> anyhow::Result<Facts> {
     let netlink = Netlink::connect()?;
     let root = nix::unistd::geteuid().is_root();
-    let config = daemon::load(&files.config, &netlink, None)
-        .await
-        .map_err(|error| Refused { message: chain(error.as_ref()), hint: failure::hint(&error) });
+    let config = daemon::load(&files.config, &netlink, None).await.map_err(|error| Refused {
+        message: chain(error.as_ref()),
+        hint: failure::hint(&error),
+        forbidden: !root && is_forbidden(&error),
+    });
     let daemon = daemon_of(&files.socket).await;
     let mut facts = Facts {
         now: SystemTime::now(),
@@ -92,12 +94,14 @@ pub async fn look(files: &Files, peer: Option<&str>) -> anyhow::Result<Facts> {
     }
     let links = netlink.links().await?;
     let Ok(config) = &facts.config else {
-        facts.relays = relays(&links, None);
+        if facts.config.as_ref().is_err_and(|refused| refused.forbidden) {
+            facts.unseen.insert(0, files.config.display().to_string());
+        }
         return Ok(facts);
     };
     let desired = config.desired.in_force(facts.timestamp()).into_owned();
     facts.link = netlink.link(&desired.interface).await?;
-    facts.relays = relays(&links, Some(&desired.interface));
+    facts.relays = relays(&links, &desired.interface);
     if root {
         facts.host = host(&desired, &netlink, facts.status()).await;
         facts.device = facts.host.as_ref().ok().and_then(|host| host.observed.device.clone());
@@ -113,6 +117,11 @@ pub async fn look(files: &Files, peer: Option<&str>) -> anyhow::Result<Facts> {
     Ok(facts)
 }
 
+fn is_forbidden(error: &anyhow::Error) -> bool {
+    let mut causes = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
+    causes.any(|cause| cause.kind() == io::ErrorKind::PermissionDenied)
+}
+
 async fn daemon_of(socket: &Path) -> Daemon {
     match client::status(socket).await {
         Ok(status) => Daemon::Runs(Box::new(status)),
@@ -122,9 +131,8 @@ async fn daemon_of(socket: &Path) -> Daemon {
     }
 }
 
-fn relays(links: &[Link], ours: Option<&InterfaceName>) -> Vec<OtherRelay> {
-    let others =
-        links.iter().filter(|link| link.is_ours() && ours.is_none_or(|ours| ours.as_str() != link.name));
+fn relays(links: &[Link], ours: &InterfaceName) -> Vec<OtherRelay> {
+    let others = links.iter().filter(|link| link.is_ours() && ours.as_str() != link.name);
     let held = |name: &InterfaceName| lock::is_held(Path::new(daemon::RUN_DIR), name);
     others
         .filter_map(|link| Some((link, link.name.parse().ok()?)))

@@ -150,13 +150,25 @@ pub(super) fn handshake(facts: &Facts, key: &PublicKey, peer: &Peer) -> Option<F
             Check::Handshake,
             "has not shaken hands since the hub is up, and does not knock",
             format!(
-                "is its tunnel up, with what `relay peer show {}` prints for PublicKey and Endpoint? Others get in, so \
-                 the port is open",
-                peer.name
+                "is its tunnel up, with what `relay peer show {}` prints for PublicKey and Endpoint? {}",
+                peer.name,
+                openness(facts)
             ),
         ),
     };
     Some(finding.of(&peer.name))
+}
+
+/// What is known of the way to the listen port.
+fn openness(facts: &Facts) -> &'static str {
+    let mut peers = facts.device.iter().flat_map(|device| device.peers.values());
+    if peers.any(|peer| peer.latest_handshake.is_some()) {
+        "Others get in, so the port is open"
+    } else if port_is_closed(facts) {
+        "And this host's firewall keeps everybody out, as said above"
+    } else {
+        "And the provider's own firewall must let the port in"
+    }
 }
 
 /// Why the handshakes that it tries are not completed, if it tries any.

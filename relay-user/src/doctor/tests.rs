@@ -244,7 +244,10 @@ fn each_fault_is_named() {
         ("no root", |f| f.unseen = vec!["WireGuard".into()], Check::Rights, Warning, "WireGuard"),
         (
             "bad file",
-            |f| f.config = Err(Refused { message: "relay.toml:3:1: what?".into(), hint: None }),
+            |f| {
+                f.config =
+                    Err(Refused { message: "relay.toml:3:1: what?".into(), hint: None, forbidden: false })
+            },
             Check::Config,
             Fault,
             ":3:1",
@@ -438,6 +441,17 @@ fn each_fault_is_named() {
             "does not knock",
         ),
         (
+            "nobody, since the port is closed",
+            |f| {
+                live(f, HOME).latest_handshake = None;
+                live(f, PHONE).latest_handshake = None;
+                close(f, opening::Way::ListenPort(51820));
+            },
+            Check::Handshake,
+            Warning,
+            "keeps everybody out",
+        ),
+        (
             "a home that is gone",
             |f| live(f, HOME).latest_handshake = Some(before(7200)),
             Check::Handshake,
@@ -596,6 +610,15 @@ fn what_is_no_fault() {
         change(&mut facts);
         assert_eq!(amiss(&examine(&facts)), Vec::<String>::new(), "{what}");
     }
+}
+
+#[test]
+fn a_file_that_we_may_not_read_is_a_matter_of_rights() {
+    let mut facts = healthy();
+    facts.unseen = vec!["relay.toml".into()];
+    facts.config = Err(Refused { message: "denied".into(), hint: None, forbidden: true });
+    let report = examine(&facts);
+    assert_eq!(report.worst, Level::Warning, "{:#?}", amiss(&report));
 }
 
 #[test]

@@ -177,7 +177,7 @@ fn each_fault_of_a_hub_is_named() -> Result<()> {
 
     let nobody =
         hub.run_as_nobody(&["doctor", "--json"]).expect_err("warnings have an exit code of their own");
-    ensure!(format!("{nobody:#}").contains("exit status: 1"), "{nobody:#}");
+    ensure!(format!("{nobody:#}").contains("exit status: 3"), "{nobody:#}");
 
     // A peer that nobody has set up yet, and nothing that knocks: the provider's firewall may be why.
     hub.run(&["peer", "add", "phone"])?;

@@ -4,6 +4,7 @@ use std::process::Stdio;
 
 use anyhow::{Context as _, Result};
 use relay_tests::{
+    guest,
     lab::{Relay, UDP_TIMEOUT, World, peer, relay, with_everybody, world::VPS},
     netns::{Netns, wait_for},
 };
@@ -70,9 +71,14 @@ fn each_fault_of_a_peer_is_named() -> Result<()> {
         keep_saying(&world.phone)?;
         silent(&world.vps, &[])?;
         silent(&world.vps, &["home"])?;
-        named(&world.vps, &world.home, &["home"], HOME)?;
-        named(&world.vps, &world.vps, &[], HUB)?;
-        silent(&world.vps, &[])?;
+        if guest::line().is_some() {
+            // Only what depends on the kernel: its pings and forwarding, and, below, its WireGuard.
+            named(&world.vps, &world.home, &["home"], &HOME[..1])?;
+        } else {
+            named(&world.vps, &world.home, &["home"], HOME)?;
+            named(&world.vps, &world.vps, &[], HUB)?;
+            silent(&world.vps, &[])?;
+        }
         those_who_knock(world, relay)
     })
 }
@@ -80,7 +86,7 @@ fn each_fault_of_a_peer_is_named() -> Result<()> {
 /// Several who try in vain at the same time, each for a reason of its own.
 fn those_who_knock(world: &World, relay: &Relay<'_>) -> Result<()> {
     let machines = [visitor(world, "late", 1)?, visitor(world, "guest", 2)?, visitor(world, "other", 3)?];
-    let [late, guest, other] = &machines;
+    let [late, removed, other] = &machines;
     // The hub's answers do not reach the first; the second was removed since; the third knows another hub's key.
     let config = relay.run(&["peer", "add", "late"])?;
     let address = "198.18.1.2";
@@ -88,7 +94,7 @@ fn those_who_knock(world: &World, relay: &Relay<'_>) -> Result<()> {
     peer::wg_quick_up(late, "tunnel", &config)?;
     let config = relay.run(&["peer", "add", "guest"])?;
     relay.run(&["peer", "remove", "guest"])?;
-    peer::wg_quick_up(guest, "tunnel", &config)?;
+    peer::wg_quick_up(removed, "tunnel", &config)?;
     let key = config.lines().find_map(|line| line.strip_prefix("PublicKey = ")).context("no PublicKey")?;
     let wrong = config.replace(key, OTHER_HUB);
     peer::wg_quick_up(other, "tunnel", &wrong)?;
