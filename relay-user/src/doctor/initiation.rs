@@ -45,7 +45,8 @@ const TAI64_EPOCH: u64 = (1 << 62) + 10;
 pub struct Opened {
     /// Who sent it.
     pub from: PublicKey,
-    /// What its clock said, to within half a minute ([`TAI64_EPOCH`]); WireGuard itself blurs it to some 16 ms.
+    /// What its clock said, to within half a minute, since implementations count leap seconds differently; WireGuard
+    /// itself blurs it to some 16 ms.
     pub time: SystemTime,
 }
 
