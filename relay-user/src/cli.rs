@@ -7,13 +7,15 @@ use std::path::PathBuf;
 use crate::{
     config::DEFAULT_PATH,
     desired::{InterfaceName, PeerName},
+    history::since::Since,
+    kernel::namespace::NamespaceName,
 };
 use clap::{Args, Parser, Subcommand};
 use ipnet::{Ipv4Net, Ipv6Net};
 
 pub use self::peer::{
-    HandOutArgs, OwnArgs, PeerAddArgs, PeerArgs, PeerCommand, PeerEnableArgs, PeerExportArgs, PeerNameArgs,
-    PeerRenameArgs, PeerRotateArgs, PeerShowArgs, Until,
+    HandOutArgs, OwnArgs, PeerAddArgs, PeerApproveArgs, PeerArgs, PeerCommand, PeerEnableArgs,
+    PeerExportArgs, PeerInviteArgs, PeerNameArgs, PeerRenameArgs, PeerRotateArgs, PeerShowArgs, Until,
 };
 
 /// Where the daemon listens for the other commands.
@@ -51,6 +53,10 @@ pub struct Files {
     #[arg(long, global = true, value_name = "PATH", env = "RELAY_SOCKET", hide_env_values = true)]
     #[arg(default_value = DEFAULT_SOCKET)]
     pub socket: PathBuf,
+    /// The folder of the history; `RELAY_STATE_DIR` and this are for whoever cannot have the usual one
+    #[arg(long = "state-dir", global = true, hide = true, value_name = "PATH", env = "RELAY_STATE_DIR")]
+    #[arg(default_value = crate::history::DEFAULT_FOLDER)]
+    pub state: PathBuf,
 }
 
 /// What relay can be told to do.
@@ -58,25 +64,55 @@ pub struct Files {
 pub enum Command {
     /// Write a first configuration and a private key
     Init(InitArgs),
-    /// Run the hub in the foreground
+    /// Make this machine a home of the hub that printed the line
+    Join(JoinArgs),
+    /// Run the hub, or the home, in the foreground
     Up(UpArgs),
     /// Take down what relay has brought up, also after a daemon that was killed
     #[command(after_help = "Example:\n  relay down")]
     Down,
-    /// Make the running hub follow the configuration
+    /// Make the running daemon follow the configuration
     #[command(after_help = "Example:\n  relay reload")]
     Reload,
     /// Say how the hub is, and what is wrong if something is
-    #[command(after_help = "Examples:\n  relay status\n  relay status --json")]
-    Status(ShowArgs),
+    #[command(after_help = "Examples:\n  relay status\n  relay status --json\n  relay status --adopted wg0")]
+    Status(ReportArgs),
     /// Show what each peer has received and sent, and by which path
     Stats(StatsArgs),
     /// Find out what is wrong, and what to do
     Doctor(DoctorArgs),
+    /// Print the daemon's numbers as Prometheus takes them
+    #[command(after_help = "Example:\n  relay metrics\n\nThe same over HTTP: `curl --unix-socket \
+        /run/relay/relay.sock http://relay/metrics`, and, with \
+        `listen = \"127.0.0.1:9586\"` under [metrics] in relay.toml, http://127.0.0.1:9586/metrics.")]
+    Metrics,
     /// Add, show, change and remove peers
     Peer(PeerArgs),
+    /// Accelerate a WireGuard interface that somebody else keeps, in the foreground
+    #[command(after_help = "Examples:
+  relay adopt wg0
+  relay adopt wg0 --netns $(docker inspect -f '{{.State.Pid}}' wg-easy)
+  relay status --adopted wg0
+
+Only the fast path is relay's: peers, addresses, routes and firewall stay with whoever made the
+interface, and relay follows as they change. Ctrl-C ends relay, and the fast path goes on as it is;
+`relay release` takes it off. With --netns relay ends, and takes it off, when that process or file
+does: a container that starts again has another namespace, so let a service start relay again.")]
+    Adopt(AdoptArgs),
+    /// Take the fast path off an adopted interface, which is then as it was before
+    #[command(after_help = "Examples:
+  relay release wg0
+  relay release wg0 --netns /run/netns/vpn")]
+    Release(AdoptArgs),
     /// Move in from wg-quick or wg-easy: show what would become of it, and write it
     Import(ImportArgs),
+    /// Make a service of systemd of this binary, where it stands
+    Install(InstallArgs),
+    /// Take the service away again
+    #[command(after_help = "Example:\n  relay down && relay uninstall
+
+The configuration and its keys stay.")]
+    Uninstall,
 }
 
 /// `relay init`.
@@ -126,6 +162,30 @@ impl std::str::FromStr for Subnet6 {
     }
 }
 
+/// `relay join`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  relay join relay1-invite-…
+  relay join relay1-invite-… --no-nat
+
+The line comes from `relay peer invite` on the hub. The key is made here and stays here; what is
+printed is for `relay peer approve` there. An existing configuration or key is never overwritten;
+the same line again prints the same.")]
+pub struct JoinArgs {
+    /// The line
+    #[arg(value_name = "LINE", required = true)]
+    pub line: Vec<String>,
+    /// Leave the peers' addresses as they are; the LAN's router needs a route then
+    #[arg(long)]
+    pub no_nat: bool,
+    /// The tunnel's interface
+    #[arg(long, value_name = "NAME", default_value = crate::config::DEFAULT_INTERFACE)]
+    pub interface: InterfaceName,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// `relay import`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -150,6 +210,21 @@ pub struct ImportArgs {
     pub json: bool,
 }
 
+/// `relay install`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  relay install
+  relay install --print
+  relay --config /srv/relay/relay.toml install
+
+Writes a unit, enables it and makes the group `relay`, whose members may ask for status and stats; then
+`systemctl start relay`. Running it again brings the unit up to date.")]
+pub struct InstallArgs {
+    /// Print the unit and change nothing
+    #[arg(long)]
+    pub print: bool,
+}
+
 /// `relay up`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -161,6 +236,17 @@ pub struct UpArgs {
     /// Take down what was brought up when the daemon ends
     #[arg(long)]
     pub down_on_exit: bool,
+}
+
+/// `relay adopt` and `relay release`.
+#[derive(Debug, Args)]
+pub struct AdoptArgs {
+    /// The interface
+    #[arg(value_name = "INTERFACE")]
+    pub interface: InterfaceName,
+    /// The network namespace that it is in: a process in it, or its file
+    #[arg(long, value_name = "PATH|PID")]
+    pub netns: Option<NamespaceName>,
 }
 
 /// What all commands that only show take.
@@ -175,18 +261,60 @@ pub struct ShowArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   relay stats
-  relay stats --json
   relay stats --watch
+  relay stats --since 24h
+  relay stats --since 2026-11-01 --csv > november.csv
+  relay stats --since 7d --svg week.svg
+  relay stats --adopted wg0
 
-While watching: q quits, s sorts by another column, r reverses, arrows pick a peer. Where the output is no terminal,
---watch prints a table a second, and with --json a line of JSON.")]
+While watching: q quits, s sorts by another column, r reverses, arrows pick a peer. Where the
+output is no terminal, --watch prints a table a second, and with --json a line of JSON.
+
+The history has buckets of five minutes for a week, of an hour for 90 days and of a day for 400
+days; totals stay. It is written while `relay up` runs, and is read also when it does not.")]
 pub struct StatsArgs {
+    /// Whose, and how to print them.
+    #[command(flatten)]
+    pub report: ReportArgs,
     /// Show them as they move, once a second, with rates
     #[arg(long)]
     pub watch: bool,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
+    /// What was carried since then: a time ago (24h, 7d), a day by this machine's clock, or a moment
+    #[arg(long, value_name = "WHEN", conflicts_with_all = ["watch", "adopted"])]
+    pub since: Option<Since>,
+    /// Print each bucket as a line of CSV
+    #[arg(long, requires = "since", conflicts_with_all = ["json", "svg"])]
+    pub csv: bool,
+    /// Draw a chart into this file, `-` for stdout
+    #[arg(long, value_name = "FILE", requires = "since", conflicts_with = "json")]
+    pub svg: Option<PathBuf>,
+}
+
+/// `relay status`, and a part of `relay stats`.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// How to print it.
+    #[command(flatten)]
+    pub show: ShowArgs,
+    /// An adopted interface in place of the hub
+    #[arg(long, value_name = "INTERFACE")]
+    pub adopted: Option<InterfaceName>,
+    /// The network namespace that it is in, as `relay adopt` was told
+    #[arg(long, value_name = "PATH|PID", requires = "adopted")]
+    pub netns: Option<NamespaceName>,
+}
+
+impl Command {
+    /// The network namespace to do it in, if not our own.
+    #[must_use]
+    pub const fn namespace(&self) -> Option<&NamespaceName> {
+        match self {
+            Self::Adopt(args) | Self::Release(args) => args.netns.as_ref(),
+            Self::Status(args) => args.netns.as_ref(),
+            Self::Stats(args) => args.report.netns.as_ref(),
+            _ => None,
+        }
+    }
 }
 
 /// `relay doctor`.

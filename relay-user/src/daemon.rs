@@ -19,23 +19,26 @@ use tokio::{
 
 use crate::{
     config::{self, Config},
-    control::{Request, server::ControlSocket},
-    desired::{InterfaceName, PeerName},
+    control::{Request, listener::Listener, server::ControlSocket},
+    desired::{Backend, Desired, InterfaceName, PeerName, Role},
     error::chain,
+    history::{self, Health, Recorder, Sample},
     host::{Applied, Host, tear_down},
     kernel::{
         events::{Events, Topic},
         lock::Lock,
         netlink::Netlink,
     },
+    metrics::{self, Reconcile},
     report::{FastPath, Refusal, Reloaded, Stats, Status},
+    service_manager::ServiceManager,
     stats,
 };
 
 /// How often the loop looks even if nothing was reported: WireGuard does not report that a peer got an endpoint, and
 /// legacy iptables reports nothing at all. A firewall that starts to drop is so honoured within two seconds (with
 /// [`LONGEST_REST`], twenty).
-const TICK: Duration = Duration::from_secs(1);
+pub(crate) const TICK: Duration = Duration::from_secs(1);
 
 /// How many times as long as its last look has kept a CPU busy it rests at least, so that looking at ten thousand
 /// peers takes 2 % of one.
@@ -45,13 +48,10 @@ const REST: u32 = 50;
 const LONGEST_REST: Duration = Duration::from_secs(15);
 
 /// How often it tries again to load a fast path that could not be loaded.
-const RETRY_TICKS: u32 = 30;
-
-/// How long ago a handshake may be for a peer to count as connected: WireGuard's REJECT_AFTER_TIME (whitepaper 6.1).
-const CONNECTED: Duration = Duration::from_secs(180);
+pub(crate) const RETRY_TICKS: u32 = 30;
 
 /// How long the last answers may take to be read.
-const LAST_ANSWERS: Duration = Duration::from_secs(2);
+pub(crate) const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
 /// How a daemon is started.
 #[derive(Clone, Debug)]
@@ -60,6 +60,8 @@ pub struct Options {
     pub config: PathBuf,
     /// The control socket.
     pub socket: PathBuf,
+    /// The folder of the history.
+    pub state: PathBuf,
     /// Take everything down at the end.
     pub down_on_exit: bool,
 }
@@ -82,7 +84,10 @@ pub async fn run(
     let run_dir = Path::new(RUN_DIR);
     let _lock = Lock::acquire(run_dir, &config.desired.interface)?;
     let mut socket = ControlSocket::bind(&options.socket)?;
+    let (sender, mut requests) = mpsc::channel(16);
     let host = Host::open(&config.desired, netlink.clone(), run_dir).await?;
+    let history = Recorder::start(history::file(&options.state, &config.desired.interface))
+        .context("starting the history's thread")?;
     let mut daemon = Daemon {
         options,
         netlink,
@@ -90,19 +95,26 @@ pub async fn run(
         host,
         applied: Applied::default(),
         expired: BTreeSet::new(),
+        reconcile: Reconcile::default(),
+        history,
+        metrics: Listener::new(sender.clone()),
         ticks: 0,
+        manager: ServiceManager::default(),
     };
     // Before the first look: what changes while it looks is looked at again.
     let mut events = Events::subscribe()?;
     daemon.bring_up().await?;
+    // Not before: it may listen on an address of the tunnel.
+    daemon.metrics.follow(daemon.config.metrics).await;
 
-    let (sender, mut requests) = mpsc::channel(16);
     let (stop, stopped) = oneshot::channel::<()>();
     let server = tokio::spawn(socket.serve(sender, async { drop(stopped.await) }));
+    daemon.manager.ready(daemon.in_a_line());
     let ended = daemon.turn(&mut requests, &mut events, &mut hangup, shutdown).await;
     drop((requests, stop));
     // The answer to `relay down` is on its way; whoever does not read it holds up nobody.
     let _ = tokio::time::timeout(LAST_ANSWERS, server).await;
+    daemon.history.finish().await;
     ended
 }
 
@@ -121,14 +133,14 @@ pub async fn load(
 }
 
 /// How long to rest after a look that kept a CPU busy for `busy`.
-fn rest(busy: Duration) -> Duration {
+pub(crate) fn rest(busy: Duration) -> Duration {
     (busy * REST).clamp(TICK, LONGEST_REST)
 }
 
 /// How long this thread has kept CPUs busy: the first number of its schedstat, in nanoseconds
 /// (Documentation/scheduler/sched-stats.rst); zero where the kernel does not count. The daemon's own loop stays on the
 /// thread that runs it.
-fn cpu_time() -> Duration {
+pub(crate) fn cpu_time() -> Duration {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     let nanoseconds = text.split_whitespace().next().and_then(|number| number.parse().ok());
     Duration::from_nanos(nanoseconds.unwrap_or(0))
@@ -142,7 +154,11 @@ struct Daemon {
     applied: Applied,
     /// The peers whose time was over at the last look.
     expired: BTreeSet<PeerName>,
+    reconcile: Reconcile,
+    history: Recorder,
+    metrics: Listener,
     ticks: u32,
+    manager: ServiceManager,
 }
 
 impl Daemon {
@@ -159,21 +175,24 @@ impl Daemon {
             return Err(error.into());
         }
         let desired = &self.config.desired;
-        tracing::info!(
-            "{} is up on UDP port {}, {} peers, public key {}",
-            desired.interface,
-            desired.listen_port,
-            desired.peers.len(),
-            desired.private_key.public_key()
-        );
-        let fast_path = self.fast_path();
-        tracing::info!("fast path {fast_path}");
+        let (interface, key) = (&desired.interface, desired.private_key.public_key());
+        match &desired.role {
+            Role::Hub(hub) => {
+                let (port, peers) = (hub.listen_port, desired.peers.len());
+                tracing::info!("{interface} is up on UDP port {port}, {peers} peers, public key {key}");
+                tracing::info!("fast path {}", self.fast_path());
+            }
+            Role::Home(home) => {
+                tracing::info!("{interface} is up and dials the hub at {}, public key {key}", home.endpoint);
+            }
+        }
         for problem in &self.applied.problems {
             tracing::warn!("{problem}");
         }
         for opening in self.to_open() {
             tracing::warn!("a firewall on this host closes relay's way; to open it: {opening}");
         }
+        self.record();
         Ok(())
     }
 
@@ -190,18 +209,22 @@ impl Daemon {
         loop {
             tokio::select! {
                 () = &mut shutdown => {
+                    self.record();
                     if self.options.down_on_exit {
+                        self.manager.stopping("taking the hub down");
                         self.take_down().await;
                     } else {
-                        self.host.stop_userspace().await;
+                        self.leave().await;
                     }
                     return Ok(());
                 }
                 Some(request) = requests.recv() => match request {
                     Request::Status(reply) => drop(reply.send(self.status())),
                     Request::Stats(reply) => drop(reply.send(self.stats().await)),
+                    Request::Metrics(reply) => drop(reply.send(self.snapshot().await)),
                     Request::Reload(reply) => drop(reply.send(self.reload().await)),
                     Request::Down(reply) => {
+                        self.manager.stopping("taking the hub down, as asked");
                         let _ = reply.send(Ok(self.take_down().await));
                         return Ok(());
                     }
@@ -215,15 +238,21 @@ impl Daemon {
                         self.host.firewall_may_have_changed();
                     }
                     self.look().await;
+                    self.manager.alive(self.in_a_line());
                 }
                 () = tokio::time::sleep_until(tick) => {
                     self.ticks = self.ticks.wrapping_add(1);
                     self.host.firewall_may_have_changed();
                     if self.ticks.is_multiple_of(RETRY_TICKS) {
                         self.host.retry_fast_path();
+                        self.metrics.retry().await;
                     }
                     let before = cpu_time();
                     self.look().await;
+                    self.manager.alive(self.in_a_line());
+                    if self.history.is_due() {
+                        self.record();
+                    }
                     tick = Instant::now() + rest(cpu_time().saturating_sub(before));
                 }
             }
@@ -248,20 +277,46 @@ impl Daemon {
         {
             tracing::info!("fast path {now}");
         }
+        self.reconcile.note(&applied.changes, &applied.problems, now);
         self.applied = applied;
     }
 
+    /// Ends and leaves the hub up, as far as it lives without a daemon.
+    async fn leave(&mut self) {
+        let interface = &self.config.desired.interface;
+        let left = match self.host.backend {
+            Backend::Kernel => format!("{interface} goes on without its daemon; `relay down` takes it down"),
+            Backend::Userspace => format!(
+                "{interface} ends with its daemon, which carried it; `relay down` takes away what is left"
+            ),
+        };
+        tracing::info!("{left}");
+        self.manager.stopping(&left);
+        self.host.stop_userspace().await;
+    }
+
+    /// Reads the file again and applies it; the service manager learns when that begins and ends.
     async fn reload(&mut self) -> Result<Reloaded, Refusal> {
+        self.manager.reloading();
+        let reloaded = self.follow_file().await;
+        self.manager.ready(self.in_a_line());
+        reloaded
+    }
+
+    async fn follow_file(&mut self) -> Result<Reloaded, Refusal> {
         let refuse = |message: String| Refusal { message };
         let in_force = Some(&self.config.desired.interface);
         let config = load(&self.options.config, &self.netlink, in_force)
             .await
             .map_err(|error| refuse(format!("{error:#}")))?;
         let (old, new) = (&self.config.desired, &config.desired);
-        if old.interface != new.interface || old.backend != new.backend {
+        if old.interface != new.interface
+            || old.backend != new.backend
+            || old.home().is_some() != new.home().is_some()
+        {
             return Err(refuse(format!(
-                "{}: `name` and `backend` under [interface] cannot change while relay is up; `relay down`, then \
-                 `relay up`",
+                "{}: `name` and `backend` under [interface] cannot change while relay is up, nor a hub become a home; \
+                 `relay down`, then `relay up`",
                 self.options.config.display()
             )));
         }
@@ -274,6 +329,10 @@ impl Daemon {
                 old.peers.len()
             )));
         }
+        let dialled = |desired: &Desired| desired.home().map(|home| home.endpoint.clone());
+        if dialled(old) != dialled(new) {
+            self.host.dial_anew();
+        }
         let told = [self.config.warnings.clone(), self.config.advice()].concat();
         for warning in
             config.warnings.iter().chain(&config.advice()).filter(|warning| !told.contains(warning))
@@ -281,10 +340,11 @@ impl Daemon {
             tracing::warn!("{warning}");
         }
         self.config = config;
+        self.metrics.follow(self.config.metrics).await;
         self.host.retry_fast_path();
         self.host.firewall_may_have_changed();
         self.look().await;
-        Ok(Reloaded { changes: self.applied.changes.clone(), problems: self.applied.problems.clone() })
+        Ok(Reloaded { changes: self.applied.changes.clone(), problems: self.problems() })
     }
 
     async fn stats(&mut self) -> Result<Stats, Refusal> {
@@ -295,33 +355,72 @@ impl Daemon {
         Ok(stats::collect(&desired, self.host.backend, self.fast_path(), device.as_ref(), counters.as_ref()))
     }
 
+    async fn snapshot(&mut self) -> Result<metrics::Snapshot, Refusal> {
+        let stats = self.stats().await?;
+        let history = match self.history.health() {
+            Health::Untried => None,
+            health => Some(health == Health::Working),
+        };
+        Ok(metrics::Snapshot { status: self.status(), stats, reconcile: self.reconcile, history })
+    }
+
+    /// Hands the counters to the history. What cannot be read is part of the next sample's difference.
+    fn record(&mut self) {
+        let (Ok(Some(live)), Ok(counters)) = (self.host.device(), self.host.counters()) else { return };
+        let Some(link) = &self.applied.observed.link else { return };
+        let (now, device) = (Timestamp::now(), self.history.device(link.index));
+        self.history.offer(Sample::new(now, device, &self.config.desired, &live, counters.as_ref()));
+    }
+
     fn status(&self) -> Status {
         let desired = &self.config.desired;
-        let now = SystemTime::now();
-        let recent = |at: SystemTime| now.duration_since(at).is_ok_and(|age| age < CONNECTED);
-        let live = self.applied.observed.device.iter().flat_map(|device| device.peers.values());
+        // A home's one peer is read anew: how the hub is may be why somebody asks.
+        let fresh = desired.home().and_then(|_| self.host.device().ok().flatten());
+        let device = fresh.as_ref().or(self.applied.observed.device.as_ref());
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
-            config: self.options.config.display().to_string(),
+            config: Some(self.options.config.display().to_string()),
             interface: desired.interface.to_string(),
+            namespace: None,
             backend: self.host.backend,
             backend_reason: self.host.backend_reason.clone(),
-            public_key: desired.private_key.public_key(),
-            listen_port: desired.listen_port,
-            endpoint: desired.endpoint.clone(),
+            public_key: Some(desired.private_key.public_key()),
+            listen_port: desired.listen_port().or(device.map(|device| device.listen_port)).unwrap_or(0),
+            endpoint: desired.endpoint().map(str::to_owned),
+            home: desired.home().map(|home| stats::of_home(desired, home, device, &self.applied.observed)),
             fast_path: self.fast_path(),
             attached: self.applied.observed.attached.map(|hook| hook.to_string()),
             peers: desired.peers.len() - self.expired.len(),
-            peers_connected: live.filter(|peer| peer.latest_handshake.is_some_and(recent)).count(),
+            peers_connected: device.map_or(0, |device| stats::connected(device, SystemTime::now())),
             peers_expired: self.expired.iter().map(ToString::to_string).collect(),
-            problems: self.applied.problems.clone(),
+            problems: [self.problems(), Vec::from_iter(self.history.problem())].concat(),
             to_open: self.to_open(),
         }
     }
 
+    /// What `systemctl status` shows.
+    fn in_a_line(&self) -> String {
+        let status = self.status();
+        let fast_path = if status.fast_path.is_on() { "on" } else { "off" };
+        let problems = match status.problems.len() {
+            0 => String::new(),
+            count => format!(", {count} problems: see `relay status`"),
+        };
+        format!(
+            "{}: {} of {} peers connected, fast path {fast_path}{problems}",
+            status.interface, status.peers_connected, status.peers
+        )
+    }
+
     fn fast_path(&self) -> FastPath {
         self.applied.fast_path.clone().unwrap_or_else(|| FastPath::off("the host could not be read"))
+    }
+
+    /// What is wrong with the host, and then what is wrong beside it.
+    fn problems(&self) -> Vec<String> {
+        let beside = self.metrics.problem().map(str::to_owned);
+        self.applied.problems.iter().cloned().chain(beside).collect()
     }
 
     /// What the admin would have to type, since relay may not.
@@ -333,6 +432,7 @@ impl Daemon {
     }
 
     async fn take_down(&mut self) -> Reloaded {
+        self.record();
         self.host.stop_userspace().await;
         let done = tear_down(&self.netlink, &self.config.desired.interface, Path::new(RUN_DIR)).await;
         for change in &done.changes {

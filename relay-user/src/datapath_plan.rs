@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use relay_common::{MAX_HOSTS, MAX_LANS, MAX_PEERS, PeerSlot, Route};
 
 use crate::{
-    desired::Desired,
+    desired::{Desired, Peer},
     key::PublicKey,
     maps::{DatapathState, MapChange, Maps},
     observed::{Device, KernelRoute},
@@ -21,38 +21,85 @@ use crate::{
 /// `RTN_UNICAST`, include/uapi/linux/rtnetlink.h.
 const UNICAST: u8 = 1;
 
+/// A tunnel as the fast path sees it, whoever keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tunnel {
+    /// The host's own addresses in it, each with the prefix of its subnet.
+    pub addresses: BTreeSet<IpNet>,
+    /// Each peer's allowed IPs.
+    pub peers: BTreeMap<PublicKey, BTreeSet<IpNet>>,
+    /// Who sees to the routes into it.
+    pub routes: Routes,
+}
+
+/// Who sees to the routes into a tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Routes {
+    /// Relay: every prefix of a peer has one, or is about to get it.
+    Relay,
+    /// Somebody else: what has none is the stack's.
+    SomebodyElse,
+}
+
+impl From<&Desired> for Tunnel {
+    /// The tunnel that relay itself keeps.
+    fn from(desired: &Desired) -> Self {
+        let peers = desired.peers.iter().map(|(key, peer)| (*key, Peer::allowed_ips(peer))).collect();
+        Self { addresses: desired.addresses.clone(), peers, routes: Routes::Relay }
+    }
+}
+
 /// What the maps shall hold.
 ///
 /// - A peer's prefixes are there only while the device shows an endpoint for it: without one the stack can answer
 ///   "unreachable", which a redirect cannot.
 /// - The hub's addresses, its subnets' broadcasts and router anycasts, and whatever the kernel routes elsewhere than
 ///   into the tunnel, or with an MTU of its own, at least as specifically as a peer's prefix go to the stack.
+/// - Where somebody else sees to the routes, so does a prefix that has none into the tunnel.
+/// - A prefix that has no entry of its own and lies within another peer's goes to the stack as well.
 /// - Peers keep their slots (`slots`: those that the maps hold); a new peer gets the lowest free one.
 /// - What finds no room goes to the stack too, and is counted.
 ///
 /// `ifindex` is the tunnel's; `routes` are those of the main and local tables.
 #[must_use]
 pub fn desired_maps(
-    desired: &Desired,
+    tunnel: &Tunnel,
     device: Option<&Device>,
     ifindex: u32,
     routes: &[KernelRoute],
     slots: &BTreeMap<PublicKey, PeerSlot>,
 ) -> Maps {
-    let (slots, overflow) = assign(desired.peers.keys(), slots);
-    let elsewhere = elsewhere(desired, ifindex, routes);
+    let (slots, overflow) = assign(tunnel.peers.keys(), slots);
+    let elsewhere = elsewhere(tunnel, ifindex, routes);
+    let inward: BTreeSet<IpNet> = routes
+        .iter()
+        .filter(|route| into_tunnel(route, ifindex))
+        .map(|route| route.destination.trunc())
+        .collect();
+    let route_to = |prefix: &IpNet| match tunnel.routes {
+        Routes::Relay => Some(our_route(&tunnel.addresses, prefix)),
+        Routes::SomebodyElse => covering(&inward, prefix),
+    };
+    let claimed: BTreeSet<IpNet> = tunnel.peers.values().flatten().map(IpNet::trunc).collect();
 
     let mut ways: BTreeMap<IpNet, Route> = BTreeMap::new();
-    for (key, peer) in &desired.peers {
+    for (key, prefixes) in &tunnel.peers {
         let reachable =
             device.and_then(|device| device.peers.get(key)).is_some_and(|peer| peer.endpoint.is_some());
-        let (true, Some(&slot)) = (reachable, slots.get(key)) else { continue };
-        for prefix in peer.allowed_ips() {
-            let prefix = prefix.trunc();
-            let specific = our_route(desired, prefix);
-            let overruled =
-                elsewhere.iter().any(|other| other.contains(&prefix) && other.prefix_len() >= specific);
-            ways.insert(prefix, if overruled { Route::STACK } else { Route::peer(slot) });
+        let (true, Some(&slot)) = (reachable, slots.get(key)) else {
+            // What its neighbour's wider prefix says is not meant for it.
+            let enclosed = prefixes
+                .iter()
+                .map(IpNet::trunc)
+                .filter(|prefix| prefix.supernet().is_some_and(|wider| covering(&claimed, &wider).is_some()));
+            ways.extend(enclosed.map(|prefix| (prefix, Route::STACK)));
+            continue;
+        };
+        for prefix in prefixes.iter().map(IpNet::trunc) {
+            let leads_in = route_to(&prefix).is_some_and(|specific| {
+                !elsewhere.iter().any(|other| other.contains(&prefix) && other.prefix_len() >= specific)
+            });
+            ways.insert(prefix, if leads_in { Route::peer(slot) } else { Route::STACK });
             // Holes in a LAN that the kernel routes elsewhere.
             for other in elsewhere.iter().filter(|other| prefix.contains(*other)) {
                 ways.insert(*other, Route::STACK);
@@ -60,7 +107,7 @@ pub fn desired_maps(
         }
     }
     // Last, so that nothing overrules the hub's own.
-    for address in &desired.addresses {
+    for address in &tunnel.addresses {
         ways.insert(IpNet::from(address.addr()), Route::STACK);
         if let Some(shared) = shared(address) {
             ways.insert(IpNet::from(shared), Route::STACK);
@@ -126,13 +173,10 @@ fn fit(ways: &mut BTreeMap<IpNet, Route>, capacity: impl Fn(Kind) -> usize) -> u
 }
 
 /// What the kernel routes elsewhere, as far as it touches anything that belongs to the tunnel.
-fn elsewhere(desired: &Desired, ifindex: u32, routes: &[KernelRoute]) -> Vec<IpNet> {
-    let subnets = desired.addresses.iter().map(IpNet::trunc);
-    let others = desired
-        .peers
-        .values()
-        .flat_map(|peer| peer.allowed_ips())
-        .filter(|prefix| !desired.addresses.iter().any(|subnet| subnet.trunc().contains(prefix)));
+fn elsewhere(tunnel: &Tunnel, ifindex: u32, routes: &[KernelRoute]) -> Vec<IpNet> {
+    let subnets = tunnel.addresses.iter().map(IpNet::trunc);
+    let others = (tunnel.peers.values().flatten().copied())
+        .filter(|prefix| !tunnel.addresses.iter().any(|subnet| subnet.trunc().contains(prefix)));
     let ours: BTreeSet<IpNet> = subnets.chain(others).collect();
     let touches = |other: &IpNet| ours.iter().any(|own| own.contains(other) || other.contains(own));
     routes
@@ -143,6 +187,14 @@ fn elsewhere(desired: &Desired, ifindex: u32, routes: &[KernelRoute]) -> Vec<IpN
         .collect()
 }
 
+/// The length of the most specific of `prefixes` that covers a prefix.
+pub(crate) fn covering(prefixes: &BTreeSet<IpNet>, prefix: &IpNet) -> Option<u8> {
+    // Looked up by length, since there may be ten thousand of both.
+    (0..=prefix.prefix_len()).rev().find(|&length| {
+        IpNet::new(prefix.addr(), length).is_ok_and(|wider| prefixes.contains(&wider.trunc()))
+    })
+}
+
 /// As the program does it: by the tunnel, whatever the next hop, up to the tunnel's MTU.
 fn into_tunnel(route: &KernelRoute, ifindex: u32) -> bool {
     route.interface == Some(ifindex)
@@ -151,10 +203,10 @@ fn into_tunnel(route: &KernelRoute, ifindex: u32) -> bool {
         && route.mtu.is_none()
 }
 
-/// How specific the kernel's route into the tunnel is for a peer's prefix: that of the subnet for an address inside
+/// How specific relay's own route into the tunnel is for a peer's prefix: that of the subnet for an address inside
 /// one, else a route of its own.
-fn our_route(desired: &Desired, prefix: IpNet) -> u8 {
-    let subnets = desired.addresses.iter().filter(|subnet| subnet.trunc().contains(&prefix));
+fn our_route(addresses: &BTreeSet<IpNet>, prefix: &IpNet) -> u8 {
+    let subnets = addresses.iter().filter(|subnet| subnet.trunc().contains(prefix));
     subnets.map(IpNet::prefix_len).max().unwrap_or_else(|| prefix.prefix_len())
 }
 

@@ -14,29 +14,58 @@ use jiff::Timestamp;
 use crate::key::{PresharedKey, PrivateKey, PublicKey};
 pub use crate::name::{InterfaceName, PeerName};
 
-/// The hub as it shall be.
+/// This machine's end of the tunnel as it shall be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Desired {
     /// The tunnel interface, `wg0` by default.
     pub interface: InterfaceName,
     /// Which WireGuard carries it.
     pub backend: BackendChoice,
-    /// UDP port that peers dial, 1 to 65,535.
-    pub listen_port: u16,
     /// Largest IP packet in the tunnel, bytes, 1,280 to 65,456 (576 to … where no address is IPv6).
     pub mtu: u32,
-    /// The hub's own addresses, each with the prefix of its subnet.
+    /// Its own addresses, each with the prefix of its subnet.
     pub addresses: BTreeSet<IpNet>,
-    /// The hub's key.
+    /// Its key.
     pub private_key: PrivateKey,
+    /// What relay may do to the firewall.
+    pub firewall: Firewall,
+    /// The peers that are enabled; at a home the hub alone.
+    pub peers: BTreeMap<PublicKey, Peer>,
+    /// Which end it is, with what only that end has.
+    pub role: Role,
+}
+
+/// The two ends of a tunnel that relay runs on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Everybody dials it, and it forwards between them.
+    Hub(Hub),
+    /// It dials the hub, and forwards between the tunnel and its LANs.
+    Home(Home),
+}
+
+/// What only the hub has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hub {
+    /// UDP port that peers dial, 1 to 65,535.
+    pub listen_port: u16,
     /// What peers dial, `host:port`; `None` when nothing but the file could tell.
     pub endpoint: Option<String>,
     /// When the fast path is on.
     pub fast_path: FastPathMode,
-    /// What relay may do to the firewall.
-    pub firewall: Firewall,
-    /// The peers that are enabled.
-    pub peers: BTreeMap<PublicKey, Peer>,
+}
+
+/// What only a home has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Home {
+    /// The hub's key, that of the one peer.
+    pub hub: PublicKey,
+    /// Where the hub is dialled, `host:port`; a name stays a name and is looked up again when the hub falls silent.
+    pub endpoint: String,
+    /// The networks that are reached through this machine.
+    pub lans: BTreeSet<IpNet>,
+    /// Whether the LANs see this machine's address in place of the peers'; else their router needs a route.
+    pub nat: bool,
 }
 
 /// One peer as it shall be.
@@ -52,8 +81,8 @@ pub struct Peer {
     pub lans: BTreeSet<IpNet>,
     /// Where the hub dials it, if the hub shall dial at all (a peer behind NAT dials the hub).
     pub endpoint: Option<SocketAddr>,
-    /// Seconds between the keepalives that the *peer* sends, as its own configuration says (RFC-less; WireGuard's
-    /// `PersistentKeepalive`, 1 to 65,535). The hub itself sends none: it has a public address.
+    /// Seconds between the keepalives of the end that is behind NAT (RFC-less; WireGuard's `PersistentKeepalive`, 1 to
+    /// 65,535): at the hub what the *peer's* own configuration says, at a home what this machine sends.
     pub keepalive: Option<u16>,
     /// The MTU of its own configuration, bytes; `None` for the hub's.
     pub mtu: Option<u32>,
@@ -79,6 +108,49 @@ impl Peer {
 }
 
 impl Desired {
+    /// Where peers dial this machine; `None` where nobody does.
+    #[must_use]
+    pub fn listen_port(&self) -> Option<u16> {
+        match &self.role {
+            Role::Hub(hub) => Some(hub.listen_port),
+            Role::Home(_) => None,
+        }
+    }
+
+    /// When the fast path is on: at a home never, where nothing goes from tunnel to tunnel.
+    #[must_use]
+    pub fn fast_path(&self) -> FastPathMode {
+        match &self.role {
+            Role::Hub(hub) => hub.fast_path,
+            Role::Home(_) => FastPathMode::Off,
+        }
+    }
+
+    /// What peers are told to dial, where the file says so.
+    #[must_use]
+    pub fn endpoint(&self) -> Option<&str> {
+        match &self.role {
+            Role::Hub(hub) => hub.endpoint.as_deref(),
+            Role::Home(_) => None,
+        }
+    }
+
+    /// What a home has; `None` at a hub.
+    #[must_use]
+    pub fn home(&self) -> Option<&Home> {
+        match &self.role {
+            Role::Hub(_) => None,
+            Role::Home(home) => Some(home),
+        }
+    }
+
+    /// Seconds between the keepalives that *this* machine sends: a home keeps its NAT's mapping alive; the hub has a
+    /// public address, and leaves that to its peers.
+    #[must_use]
+    pub fn keepalive_toward(&self, peer: &Peer) -> Option<u16> {
+        self.home().and(peer.keepalive)
+    }
+
     /// What of it is in force at a moment: all but the peers that have expired.
     #[must_use]
     pub fn in_force(&self, now: Timestamp) -> Cow<'_, Self> {

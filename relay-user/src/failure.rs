@@ -3,10 +3,12 @@
 use std::{fmt, io, process::ExitCode};
 
 use crate::{
+    adopt::AdoptError,
     config::{ConfigErrors, LoadError, edit::EditError, file::FileError},
     control::client::ControlError,
     error::chain,
     import::ReadError,
+    kernel::namespace::NamespaceError,
 };
 
 /// It was tried and did not work.
@@ -77,11 +79,20 @@ pub(crate) fn hint(error: &anyhow::Error) -> Option<String> {
             let absent = || matches!(cause.downcast_ref(), Some(ControlError::NotRunning(_)));
             let control = || absent().then(|| "`relay up` starts it".to_owned());
             let import = || cause.downcast_ref::<ReadError>().and_then(ReadError::hint).map(str::to_owned);
+            let adopt = || cause.downcast_ref::<AdoptError>().and_then(AdoptError::hint);
+            let namespace = || cause.downcast_ref::<NamespaceError>().map(|error| error.hint().to_owned());
             let denied = || {
                 let io = cause.downcast_ref::<io::Error>()?;
                 (io.kind() == io::ErrorKind::PermissionDenied).then(|| "run this as root".to_owned())
             };
-            failure.or_else(load).or_else(file).or_else(control).or_else(import).or_else(denied)
+            failure
+                .or_else(load)
+                .or_else(file)
+                .or_else(control)
+                .or_else(import)
+                .or_else(adopt)
+                .or_else(namespace)
+                .or_else(denied)
         })
     })
 }

@@ -1,22 +1,21 @@
 //! Decides whether the fast path is on. Pure.
 
-use crate::{
-    desired::{Desired, FastPathMode},
-    firewall::analysis::TunnelForwarding,
-    observed::Observed,
-    report::FastPath,
-};
+use crate::{desired::FastPathMode, firewall::analysis::TunnelForwarding, report::FastPath};
 
-/// On or off, with the reason that `status` shows.
+/// On or off, with the reason that `status` shows. `forwarding` is `None` where the host's firewall could not be read.
 #[must_use]
-pub fn decide(desired: &Desired, observed: &Observed, load_failure: Option<&str>) -> FastPath {
-    if desired.fast_path == FastPathMode::Off {
+pub fn decide(
+    mode: FastPathMode,
+    forwarding: Option<&TunnelForwarding>,
+    load_failure: Option<&str>,
+) -> FastPath {
+    if mode == FastPathMode::Off {
         return FastPath::off("fast_path = \"off\" in the configuration; the kernel forwards");
     }
     if let Some(failure) = load_failure {
         return FastPath::off(format!("{failure}; the kernel forwards"));
     }
-    match (desired.fast_path, &observed.forwarding) {
+    match (mode, forwarding) {
         (FastPathMode::Always, Some(TunnelForwarding::Kept { by, .. })) => {
             FastPath::on(format!("fast_path = \"always\" in the configuration, past {by}"))
         }

@@ -4,17 +4,19 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
     path::Path,
+    time::SystemTime,
 };
 
 use ipnet::IpNet;
 use tokio::task::block_in_place;
 
 use crate::{
-    desired::{Backend, BackendChoice, Desired, InterfaceName},
+    desired::{Backend, BackendChoice, Desired, Home, Hub, InterfaceName, Role},
     firewall::{analysis, exit, opening, packet::Version, ruleset::Ruleset, table},
     kernel::{
-        datapath::{self, Datapath, Pins},
+        datapath::{self, Pins},
         firewall as nft,
         netlink::{Netlink, default_interface},
         odd_sysctls,
@@ -22,16 +24,20 @@ use crate::{
         userspace::Userspace,
         wireguard,
     },
+    lan,
     maps::Counters,
     observed::{Device, KernelRoute, Link, LinkKind, Observed},
     report::FastPath,
+    resolver::{Resolver, is_silent},
 };
 
 mod apply;
+mod attachment;
 mod error;
 mod tear_down;
 
 pub use self::{
+    attachment::{Attached, Attachment},
     error::{ApplyError, Cause, HostError},
     tear_down::tear_down,
 };
@@ -51,14 +57,13 @@ pub struct Host {
     pub backend_reason: String,
     netlink: Netlink,
     journal: Journal,
-    pins: Pins,
     userspace: Option<Userspace>,
-    datapath: Option<Datapath>,
-    /// Why the fast path could not be loaded; tried again when asked to, not at every look.
-    load_failure: Option<String>,
-    /// Routes do not fit, or peers found no slot.
-    overflow: usize,
+    attachment: Attachment,
     ruleset: Option<Ruleset>,
+    /// At a home: where the hub's name leads.
+    resolver: Resolver,
+    /// At a home: the hub shall be dialled where the file says, also if it is heard from elsewhere.
+    dial_anew: bool,
 }
 
 /// What one turn of the loop did.
@@ -93,12 +98,12 @@ impl Host {
             backend_reason,
             netlink,
             journal: Journal::new(run_dir, &desired.interface),
-            pins: Pins::new(desired.interface.clone()),
             userspace: None,
-            datapath: None,
-            load_failure: None,
-            overflow: 0,
+            attachment: Attachment::new(Pins::new(desired.interface.clone())),
             ruleset: None,
+            resolver: Resolver::default(),
+            // What the kernel has kept may be of an older file.
+            dial_anew: true,
         })
     }
 
@@ -127,12 +132,50 @@ impl Host {
             observed.addresses = self.netlink.addresses(link.index).await?;
             observed.device = block_in_place(|| wireguard::read(&self.interface, self.backend))?;
         }
+        if let Some(home) = desired.home() {
+            let links = self.netlink.links().await?;
+            observed.lan_interfaces =
+                lan::interfaces(&home.lans, &observed.routes, &links, self.interface.as_str());
+            for (lan, interface) in &observed.lan_interfaces {
+                let Some(link) = links.iter().find(|link| link.name == *interface) else { continue };
+                let own = lan::own_address(lan, &self.netlink.addresses(link.index).await?);
+                observed.lan_addresses.extend(own.map(|address| (*lan, address)));
+            }
+            observed.hub_addresses = self.hub_addresses(home, observed.device.as_ref());
+        }
         observed.router_advertised = self.router_advertised(&observed).await?;
         observed.link = link;
         observed.sysctls = sysctls(&observed.router_advertised);
         self.observe_firewall(desired, &mut observed).await?;
-        self.observe_fast_path(&mut observed)?;
+        let attached = self.attachment.observe(observed.link.as_ref().map(|link| link.index))?;
+        observed.maps = attached.maps;
+        observed.attached = attached.hook;
+        observed.fast_path_pinned = attached.pinned;
         Ok(observed)
+    }
+
+    /// Where the hub's name leads, while the hub is silent or shall be dialled anew.
+    fn hub_addresses(&mut self, home: &Home, device: Option<&Device>) -> Vec<SocketAddr> {
+        let Some(live) = device.and_then(|device| device.peers.get(&home.hub)) else { return Vec::new() };
+        let silent = live.endpoint.is_none() || is_silent(live.latest_handshake, SystemTime::now());
+        if !silent && !self.dial_anew {
+            self.resolver.forget();
+            return Vec::new();
+        }
+        let addresses = self.resolver.ask(&home.endpoint);
+        if live.endpoint.is_some_and(|at| addresses.contains(&at)) {
+            self.dial_anew = false;
+        }
+        addresses
+    }
+
+    /// What stands between a home and its hub or its LANs, in words.
+    fn home_problems(&self, home: &Home, observed: &Observed) -> Vec<String> {
+        let lost = home.lans.iter().filter(|lan| !observed.lan_interfaces.contains_key(lan));
+        let lost = lost.map(|lan| {
+            format!("no interface of this machine leads to the LAN {lan}, so nobody reaches it through here")
+        });
+        lost.chain(self.resolver.failure().map(str::to_owned)).collect()
     }
 
     /// The tunnel interface under another name. It is known by its key and its port: another relay's interface may
@@ -141,12 +184,15 @@ impl Host {
         if self.backend != Backend::Kernel {
             return Ok(None);
         }
-        let (key, port) = (desired.private_key.public_key(), desired.listen_port);
+        let (key, port) = (desired.private_key.public_key(), desired.listen_port());
         let links = self.netlink.links().await?;
         for link in links.into_iter().filter(|link| link.is_ours() && link.kind == LinkKind::WireGuard) {
             let Ok(name) = link.name.parse() else { continue };
             let device = block_in_place(|| wireguard::read(&name, self.backend))?;
-            if device.is_some_and(|device| device.public_key == Some(key) && device.listen_port == port) {
+            let same = |device: Device| {
+                device.public_key == Some(key) && port.is_none_or(|port| device.listen_port == port)
+            };
+            if device.is_some_and(same) {
                 return Ok(Some(link));
             }
         }
@@ -184,6 +230,22 @@ impl Host {
             Some(ruleset) => ruleset,
             None => nft::read().await?,
         };
+        observed.table = table::observed(&ruleset, desired.interface.as_str());
+        match &desired.role {
+            Role::Hub(hub) => self.observe_hubs_firewall(desired, hub, &ruleset, observed).await?,
+            Role::Home(_) => observe_homes_firewall(desired, &ruleset, observed),
+        }
+        self.ruleset = Some(ruleset);
+        Ok(())
+    }
+
+    async fn observe_hubs_firewall(
+        &self,
+        desired: &Desired,
+        hub: &Hub,
+        ruleset: &Ruleset,
+        observed: &mut Observed,
+    ) -> Result<(), HostError> {
         let name = desired.interface.as_str();
         let prefixes: Vec<_> = desired
             .addresses
@@ -191,46 +253,20 @@ impl Host {
             .map(IpNet::trunc)
             .chain(desired.peers.values().flat_map(crate::desired::Peer::allowed_ips))
             .collect();
-        let one = |sysctl| observed.sysctls.get(&sysctl).is_some_and(|value: &String| value == "1");
-        let facts = analysis::HostFacts {
-            foreign_tc_programs: match &observed.link {
-                // What cannot be listed may be anything, so the fast path must not take the hook for free.
-                Some(link) => datapath::foreign_programs(link.index, &self.pins)
-                    .unwrap_or_else(|error| vec![format!("unknown TC programs ({error})")]),
-                None => Vec::new(),
-            },
-            ip_rules: self.netlink.rules().await?,
-            forwarding_v4: one(Sysctl::Ipv4Forward),
-            forwarding_v6: one(Sysctl::Ipv6Forward),
-            odd_sysctls_v4: observed.link.as_ref().map_or_else(Vec::new, |_| odd_sysctls::v4(name)),
-            odd_sysctls_v6: (observed.link.as_ref())
-                .map_or_else(Vec::new, |link| odd_sysctls::v6(name, link.mtu)),
-        };
+        let rules = self.netlink.rules().await?;
+        let facts = facts(observed.link.as_ref(), self.attachment.pins(), rules);
         observed.uplinks = self.uplinks(&observed.routes).await?;
         let uplink = observed.uplinks.get(&Version::V4).or(observed.uplinks.get(&Version::V6));
-        let port = desired.listen_port;
+        let port = hub.listen_port;
         let exits = exit::exits(desired, &observed.uplinks);
-        observed.table = table::observed(&ruleset, name);
         observed.openings =
-            opening::openings(&ruleset, name, port, uplink.map(String::as_str), &prefixes, &exits);
+            opening::openings(ruleset, name, port, uplink.map(String::as_str), &prefixes, &exits);
         observed.stale_openings = if desired.firewall.manage {
-            opening::stale(&ruleset, name, port, &exits)
+            opening::stale(ruleset, name, port, &exits)
         } else {
-            opening::ours(&ruleset, name)
+            opening::ours(ruleset, name)
         };
-        observed.forwarding = Some(analysis::tunnel_forwarding(&ruleset, name, &prefixes, &facts));
-        self.ruleset = Some(ruleset);
-        Ok(())
-    }
-
-    fn observe_fast_path(&self, observed: &mut Observed) -> Result<(), HostError> {
-        observed.fast_path_pinned = self.pins.exist();
-        if let Some(datapath) = &self.datapath {
-            observed.maps = Some(datapath.maps.read()?);
-            // Attached to a device of the same name that was made anew is not attached.
-            let same = observed.link.as_ref().map(|link| link.index) == Some(datapath.interface().index);
-            observed.attached = if same { datapath.attached()? } else { None };
-        }
+        observed.forwarding = Some(analysis::tunnel_forwarding(ruleset, name, &prefixes, &facts));
         Ok(())
     }
 
@@ -239,9 +275,14 @@ impl Host {
         self.ruleset = None;
     }
 
+    /// The hub is dialled where the file says, wherever it is heard from.
+    pub fn dial_anew(&mut self) {
+        self.dial_anew = true;
+    }
+
     /// A fast path that could not be loaded is tried again at the next look.
     pub fn retry_fast_path(&mut self) {
-        self.load_failure = None;
+        self.attachment.retry();
     }
 }
 
@@ -259,16 +300,49 @@ impl Host {
     /// # Errors
     /// The maps cannot be read.
     pub fn counters(&self) -> Result<Option<Counters>, HostError> {
-        Ok(self.datapath.as_ref().map(|datapath| datapath.maps.counters()).transpose()?)
+        Ok(self.attachment.counters()?)
     }
 
     /// Ends the embedded WireGuard, if it runs, so that its interface goes.
     pub async fn stop_userspace(&mut self) {
-        self.datapath = None;
+        self.attachment.let_go();
         if let Some(userspace) = self.userspace.take() {
             userspace.stop();
         }
     }
+}
+
+/// What else than its firewall the host says about traffic from peer to peer. `rules` are those of policy routing.
+#[must_use]
+pub fn facts(link: Option<&Link>, pins: &Pins, rules: Vec<String>) -> analysis::HostFacts {
+    let one = |sysctl| sysctl::read(&sysctl).is_some_and(|value| value == "1");
+    analysis::HostFacts {
+        foreign_tc_programs: match link {
+            // What cannot be listed may be anything, so the fast path must not take the hook for free.
+            Some(link) => datapath::foreign_programs(link.index, pins)
+                .unwrap_or_else(|error| vec![format!("unknown TC programs ({error})")]),
+            None => Vec::new(),
+        },
+        ip_rules: rules,
+        forwarding_v4: one(Sysctl::Ipv4Forward),
+        forwarding_v6: one(Sysctl::Ipv6Forward),
+        odd_sysctls_v4: link.map_or_else(Vec::new, |link| odd_sysctls::v4(&link.name)),
+        odd_sysctls_v6: link.map_or_else(Vec::new, |link| odd_sysctls::v6(&link.name, link.mtu)),
+        adopted: false,
+    }
+}
+
+/// What closes the ways between the tunnel and the LANs.
+fn observe_homes_firewall(desired: &Desired, ruleset: &Ruleset, observed: &mut Observed) {
+    let name = desired.interface.as_str();
+    let prefixes: Vec<_> = desired.peers.values().flat_map(crate::desired::Peer::allowed_ips).collect();
+    let exits = exit::of_home(desired, &observed.lan_interfaces);
+    observed.openings = opening::of_home(ruleset, name, &prefixes, &exits);
+    observed.stale_openings = if desired.firewall.manage {
+        opening::stale_at_home(ruleset, name, &exits)
+    } else {
+        opening::ours(ruleset, name)
+    };
 }
 
 fn listeners(routes: &[KernelRoute], forwarding: bool) -> BTreeSet<u32> {

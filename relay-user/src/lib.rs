@@ -1,6 +1,7 @@
-//! relay's userspace: from one file to a WireGuard hub whose traffic eBPF forwards.
+//! relay's userspace: from one file to a WireGuard hub whose traffic eBPF forwards, or to a home that dials one.
 
 pub mod address;
+pub mod adopt;
 pub mod cli;
 pub mod command;
 pub mod config;
@@ -14,17 +15,25 @@ pub mod failure;
 pub mod fast_path;
 pub mod file_name;
 pub mod firewall;
+pub mod history;
 pub mod host;
 pub mod import;
+pub mod invitation;
 pub mod kernel;
 pub mod key;
+pub mod lan;
 pub mod maps;
+pub mod metrics;
 pub mod name;
 pub mod observed;
 pub mod peer_config;
 pub mod plan;
 pub mod qr;
 pub mod report;
+pub mod resolver;
+pub mod service;
+pub mod service_manager;
+mod sqlite;
 pub mod stats;
 pub mod table;
 pub mod watch;

@@ -9,6 +9,7 @@ use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 use relay_user::{
     cli::{Cli, Command},
     command, failure,
+    kernel::namespace::Namespace,
 };
 
 fn main() -> ExitCode {
@@ -21,22 +22,37 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<ExitCode> {
+    // Before there is a second thread, which would stay behind.
+    let namespace = cli.command.namespace().map(Namespace::enter).transpose()?.flatten();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("cannot start the asynchronous runtime")?;
     let Cli { files, command } = cli;
+    let adoption = |interface| command::adoption(&files, interface, namespace.clone());
     runtime.block_on(async {
         let done = match command {
             Command::Doctor(args) => return command::doctor::run(&files, &args).await,
             Command::Init(args) => command::init::run(&files, &args).await,
+            Command::Join(args) => command::join::run(&files, &args).await,
             Command::Import(args) => command::import::run(&files, &args).await,
+            Command::Install(args) => command::install::run(&files, &args),
+            Command::Uninstall => command::uninstall::run(&files).await,
             Command::Peer(args) => command::peer::run(&files, &args).await,
-            Command::Up(args) => command::up::run(files.config, files.socket, args.down_on_exit).await,
+            Command::Up(args) => command::up::run(files.clone(), args.down_on_exit).await,
             Command::Down => command::down::run(&files.config, &files.socket).await,
             Command::Reload => command::reload::run(&files.socket).await,
-            Command::Status(args) => command::status::run(&files.socket, args.json).await,
-            Command::Stats(args) => command::stats::run(&files, &args).await,
+            Command::Metrics => command::metrics::run(&files.socket).await,
+            Command::Adopt(args) => command::adopt::run(adoption(args.interface)).await,
+            Command::Release(args) => command::release::run(&adoption(args.interface)).await,
+            Command::Status(args) => match args.adopted.map(adoption) {
+                Some(adoption) => command::status::of_adopted(&adoption, args.show.json).await,
+                None => command::status::run(&files.socket, args.show.json).await,
+            },
+            Command::Stats(args) => {
+                let adopted = args.report.adopted.clone().map(adoption);
+                command::stats::run(&files, adopted.as_ref(), &args).await
+            }
         };
         done.map(|()| ExitCode::SUCCESS)
     })
@@ -44,7 +60,11 @@ fn run(cli: Cli) -> Result<ExitCode> {
 
 /// `RELAY_LOG` chooses what is told, as `RUST_LOG` does elsewhere; stdout stays data.
 fn log_to_stderr(command: &Command) {
-    let level = if matches!(command, Command::Up(_)) { LevelFilter::INFO } else { LevelFilter::WARN };
+    let level = if matches!(command, Command::Up(_) | Command::Adopt(_)) {
+        LevelFilter::INFO
+    } else {
+        LevelFilter::WARN
+    };
     // What matters of gotatun's, the daemon tells in its own words.
     let default = || EnvFilter::new(format!("{level},gotatun=off"));
     let filter = EnvFilter::try_from_env("RELAY_LOG").unwrap_or_else(|_| default());

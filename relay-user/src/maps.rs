@@ -53,6 +53,17 @@ pub enum MapChange {
     RemoveLan(IpNet),
 }
 
+/// Changes in words: `change 3 entries of the fast path`.
+#[must_use]
+pub fn in_words(changes: &[MapChange]) -> String {
+    match changes {
+        [MapChange::Enable(true)] => "switch the fast path on".to_owned(),
+        [MapChange::Enable(false)] => "switch the fast path off".to_owned(),
+        [_] => "change 1 entry of the fast path".to_owned(),
+        _ => format!("change {} entries of the fast path", changes.len()),
+    }
+}
+
 /// What the fast path counted, summed over CPUs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Counters {

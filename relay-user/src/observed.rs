@@ -141,6 +141,13 @@ pub struct Observed {
     pub sysctls: BTreeMap<Sysctl, String>,
     /// The interface of the default route of each family that has one.
     pub uplinks: BTreeMap<Version, String>,
+    /// At a home: the interface that leads to each LAN; one that nothing leads to is absent.
+    pub lan_interfaces: BTreeMap<IpNet, String>,
+    /// At a home: this machine's own address toward each LAN, which is what the LAN's router would be told.
+    pub lan_addresses: BTreeMap<IpNet, IpAddr>,
+    /// At a home whose hub is silent, or shall be dialled anew: the addresses that the hub's name has now, the one to
+    /// dial first; else none.
+    pub hub_addresses: Vec<SocketAddr>,
     /// Our own nftables table.
     pub table: Option<Table>,
     /// What firewalls close, still to be opened.

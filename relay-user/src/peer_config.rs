@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use zeroize::Zeroizing;
 
 use crate::{
+    config::DEFAULT_LISTEN_PORT,
     desired::{Desired, Peer},
     key::{PrivateKey, PublicKey},
 };
@@ -95,10 +96,10 @@ fn hub(text: &mut String, desired: &Desired, endpoint: Option<&str>, peer: &Peer
     }
     match endpoint {
         Some(endpoint) => line(text, format_args!("Endpoint = {endpoint}")),
-        None => line(
-            text,
-            format_args!("# Endpoint = (the public address or name of the hub):{}", desired.listen_port),
-        ),
+        None => {
+            let port = desired.listen_port().unwrap_or(DEFAULT_LISTEN_PORT);
+            line(text, format_args!("# Endpoint = (the public address or name of the hub):{port}"));
+        }
     }
     line(text, format_args!("AllowedIPs = {}", list(allowed_ips(desired, peer))));
     if !peer.lans.is_empty() && !peer.full_tunnel {

@@ -7,6 +7,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
+    net::SocketAddr,
 };
 
 use ipnet::IpNet;
@@ -14,7 +15,7 @@ use relay_common::Route;
 
 use crate::{
     datapath_plan,
-    desired::{Backend, Desired, FastPathMode, Peer},
+    desired::{Backend, Desired, FastPathMode, Peer, Role},
     firewall::{
         exit,
         opening::{Opening, Ours},
@@ -22,7 +23,7 @@ use crate::{
     },
     kernel::sysctl::Sysctl,
     key::PublicKey,
-    maps::{DatapathState, MapChange, Maps},
+    maps::{self, DatapathState, MapChange, Maps},
     observed::{DevicePeer, KernelRoute, Link, Observed, ROUTE_PROTOCOL},
     report::FastPath,
 };
@@ -54,6 +55,8 @@ pub enum Change {
     RemovePeers(BTreeSet<PublicKey>),
     /// Add peers to WireGuard, or set what differs; sessions and live endpoints stay.
     SetPeers(BTreeSet<PublicKey>),
+    /// Dial the hub there from now on.
+    Dial(PublicKey, SocketAddr),
     /// Take an address off the interface.
     RemoveAddress(IpNet),
     /// Give the interface an address.
@@ -110,6 +113,7 @@ pub fn plan(desired: &Desired, backend: Backend, observed: &Observed, fast_path:
     let publications = datapath(desired, observed, fast_path, &mut changes);
     guard(desired, observed, &mut changes);
     interface(desired, backend, observed, &mut changes);
+    dial(desired, observed, &mut changes);
     forwarding(desired, backend, observed, &mut changes);
     routes(desired, observed, &mut changes);
     changes.extend(publications);
@@ -123,7 +127,7 @@ fn datapath(
     fast_path: &FastPath,
     changes: &mut Vec<Change>,
 ) -> Vec<Change> {
-    if desired.fast_path == FastPathMode::Off {
+    if desired.fast_path() == FastPathMode::Off {
         if observed.fast_path_pinned {
             changes.push(Change::UnloadFastPath);
         }
@@ -162,7 +166,7 @@ pub fn left_out(desired: &Desired, observed: &Observed) -> usize {
 fn wanted(desired: &Desired, observed: &Observed, state: &DatapathState) -> Maps {
     let index = observed.link.as_ref().map_or(0, |link| link.index);
     let device = observed.device.as_ref();
-    datapath_plan::desired_maps(desired, device, index, &observed.routes, &state.slots)
+    datapath_plan::desired_maps(&desired.into(), device, index, &observed.routes, &state.slots)
 }
 
 fn takes_away(change: &MapChange) -> bool {
@@ -178,7 +182,7 @@ fn interface(desired: &Desired, backend: Backend, observed: &Observed, changes: 
     let Some(link) = &observed.link else {
         changes.push(Change::CreateLink(backend));
         changes.push(Change::SetMtu(desired.mtu));
-        changes.push(Change::Configure { key: true, port: true });
+        changes.push(Change::Configure { key: true, port: desired.listen_port().is_some() });
         if !desired.peers.is_empty() {
             changes.push(Change::SetPeers(desired.peers.keys().copied().collect()));
         }
@@ -191,12 +195,14 @@ fn interface(desired: &Desired, backend: Backend, observed: &Observed, changes: 
     }
     let device = observed.device.as_ref();
     let key = device.and_then(|device| device.public_key) != Some(desired.private_key.public_key());
-    let port = device.map(|device| device.listen_port) != Some(desired.listen_port);
+    // Nobody dials a home, so any port is good.
+    let port =
+        desired.listen_port().is_some_and(|port| device.map(|device| device.listen_port) != Some(port));
     if key || port {
         changes.push(Change::Configure { key, port });
     }
     let live = device.map(|device| &device.peers);
-    peers(&desired.peers, live.unwrap_or(&BTreeMap::new()), changes);
+    peers(desired, live.unwrap_or(&BTreeMap::new()), changes);
     changes.extend(
         observed.addresses.difference(&desired.addresses).map(|&address| Change::RemoveAddress(address)),
     );
@@ -208,15 +214,13 @@ fn interface(desired: &Desired, backend: Backend, observed: &Observed, changes: 
     }
 }
 
-fn peers(
-    desired: &BTreeMap<PublicKey, Peer>,
-    live: &BTreeMap<PublicKey, DevicePeer>,
-    changes: &mut Vec<Change>,
-) {
-    let remove: BTreeSet<_> = live.keys().filter(|key| !desired.contains_key(key)).copied().collect();
-    let differs = |key: &PublicKey, peer: &Peer| live.get(key).is_none_or(|live| !holds(peer, live));
+fn peers(desired: &Desired, live: &BTreeMap<PublicKey, DevicePeer>, changes: &mut Vec<Change>) {
+    let remove: BTreeSet<_> = live.keys().filter(|key| !desired.peers.contains_key(key)).copied().collect();
+    let differs = |key: &PublicKey, peer: &Peer| {
+        live.get(key).is_none_or(|live| !holds(peer, desired.keepalive_toward(peer), live))
+    };
     let set: BTreeSet<_> =
-        desired.iter().filter(|(key, peer)| differs(key, peer)).map(|(key, _)| *key).collect();
+        desired.peers.iter().filter(|(key, peer)| differs(key, peer)).map(|(key, _)| *key).collect();
     // A prefix that moves from one peer to another leaves the first before the second gets it, since the removal
     // comes first; between two peers that both stay, WireGuard itself moves it.
     if !remove.is_empty() {
@@ -229,11 +233,26 @@ fn peers(
 
 /// Whether a live peer is as the file says. Where it was heard last is its own affair, unless the file names an
 /// endpoint and it has none.
-fn holds(peer: &Peer, live: &DevicePeer) -> bool {
+fn holds(peer: &Peer, keepalive: Option<u16>, live: &DevicePeer) -> bool {
     live.allowed_ips == peer.allowed_ips()
         && live.preshared_key == peer.preshared_key
-        && live.keepalive.is_none()
+        && live.keepalive == keepalive
         && (peer.endpoint.is_none() || live.endpoint.is_some())
+}
+
+/// A silent hub is dialled where its name leads now, and any hub where another file says. One that answers is left where
+/// it answers from, and so is one that is silent at an address that its name still has.
+fn dial(desired: &Desired, observed: &Observed, changes: &mut Vec<Change>) {
+    let Some(home) = desired.home() else { return };
+    let live = observed.device.as_ref().and_then(|device| device.peers.get(&home.hub));
+    let Some(live) = live else { return };
+    if live.endpoint.is_some_and(|at| observed.hub_addresses.contains(&at)) {
+        return;
+    }
+    // Through the tunnel itself nobody is dialled, whatever the name says.
+    let beyond: Vec<IpNet> = desired.peers.values().flat_map(Peer::allowed_ips).collect();
+    let outside = |at: &&SocketAddr| beyond.iter().all(|net| !net.contains(&at.ip()));
+    changes.extend(observed.hub_addresses.iter().find(outside).map(|&at| Change::Dial(home.hub, at)));
 }
 
 /// The table that keeps strangers out stands before there is a tunnel to keep them out of: on many hosts something
@@ -247,8 +266,11 @@ fn guard(desired: &Desired, observed: &Observed, changes: &mut Vec<Change>) {
 /// Our nftables table as it shall be.
 #[must_use]
 pub fn wanted_table(desired: &Desired, observed: &Observed) -> table::Table {
-    let exits = exit::exits(desired, &observed.uplinks);
-    table::desired(desired.interface.as_str(), &desired.firewall.allow_from, &exits)
+    let (interface, allow_from) = (desired.interface.as_str(), &desired.firewall.allow_from);
+    match &desired.role {
+        Role::Hub(_) => table::desired(interface, allow_from, &exit::exits(desired, &observed.uplinks)),
+        Role::Home(home) => table::of_home(interface, allow_from, &home.lans, home.nat),
+    }
 }
 
 fn forwarding(desired: &Desired, backend: Backend, observed: &Observed, changes: &mut Vec<Change>) {
@@ -268,14 +290,19 @@ fn forwarding(desired: &Desired, backend: Backend, observed: &Observed, changes:
 /// The sysctls that forwarding needs, in the order in which they must be set.
 #[must_use]
 pub fn sysctls(desired: &Desired, backend: Backend, observed: &Observed) -> Vec<(Sysctl, String)> {
-    let families = || {
-        desired.addresses.iter().copied().chain(desired.peers.values().flat_map(|p| p.lans.iter().copied()))
+    let forwarded: Vec<IpNet> = match &desired.role {
+        Role::Hub(_) => {
+            let lans = desired.peers.values().flat_map(|peer| peer.lans.iter().copied());
+            desired.addresses.iter().copied().chain(lans).collect()
+        }
+        Role::Home(home) => home.lans.iter().copied().collect(),
     };
+    let families = || forwarded.iter().copied();
     let mut wanted = Vec::new();
     if families().any(|prefix| matches!(prefix, IpNet::V4(_))) {
         // Kernel WireGuard switches redirects off for all when it opens (drivers/net/wireguard/device.c, wg_open): a
         // hub that forwards back into its only interface would send one for every first packet.
-        if backend == Backend::Userspace {
+        if backend == Backend::Userspace && desired.home().is_none() {
             wanted.push((Sysctl::all_send_redirects(), "0".to_owned()));
         }
         wanted.push((Sysctl::Ipv4Forward, "1".to_owned()));
@@ -314,12 +341,7 @@ impl fmt::Display for Change {
         let counted = |n: usize| if n == 1 { "1 peer".to_owned() } else { format!("{n} peers") };
         match self {
             Self::UnloadFastPath => f.write_str("take the fast path off the interface"),
-            Self::SetMaps(changes) => match changes.as_slice() {
-                [MapChange::Enable(true)] => f.write_str("switch the fast path on"),
-                [MapChange::Enable(false)] => f.write_str("switch the fast path off"),
-                [_] => f.write_str("change 1 entry of the fast path"),
-                _ => write!(f, "change {} entries of the fast path", changes.len()),
-            },
+            Self::SetMaps(changes) => f.write_str(&maps::in_words(changes)),
             Self::TakeBack(link) => write!(f, "give the interface its name back, from {}", link.name),
             Self::CreateLink(Backend::Kernel) => f.write_str("create the interface (kernel WireGuard)"),
             Self::CreateLink(Backend::Userspace) => f.write_str("create the interface (userspace WireGuard)"),
@@ -331,6 +353,7 @@ impl fmt::Display for Change {
             Self::Configure { .. } => f.write_str("set the listen port"),
             Self::RemovePeers(keys) => write!(f, "remove {}", counted(keys.len())),
             Self::SetPeers(keys) => write!(f, "set {}", counted(keys.len())),
+            Self::Dial(_, address) => write!(f, "dial the hub at {address}"),
             Self::RemoveAddress(address) => write!(f, "remove the address {address}"),
             Self::AddAddress(address) => write!(f, "add the address {address}"),
             Self::SetUp => f.write_str("bring the interface up"),

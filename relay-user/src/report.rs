@@ -40,7 +40,7 @@ impl Stats {
 /// One peer's counters.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerStats {
-    /// Its name in the configuration.
+    /// Its name in the configuration; of an adopted interface, the first characters of its key.
     pub name: String,
     /// Its key.
     pub public_key: PublicKey,
@@ -142,20 +142,26 @@ pub struct Status {
     pub version: String,
     /// The daemon's process id.
     pub pid: u32,
-    /// The file that is in force.
-    pub config: String,
+    /// The file that is in force; none for an adopted interface.
+    pub config: Option<String>,
     /// The tunnel interface.
     pub interface: String,
+    /// The network namespace that it is in, by what it was named; none for our own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
     /// Who carries the tunnel.
     pub backend: Backend,
     /// Why that one.
     pub backend_reason: String,
-    /// The hub's public key.
-    pub public_key: PublicKey,
-    /// UDP port that peers dial.
+    /// The hub's public key, if it has one.
+    pub public_key: Option<PublicKey>,
+    /// UDP port that peers dial; at a home, whom nobody dials, the one that it happens to have.
     pub listen_port: u16,
     /// What peers dial.
     pub endpoint: Option<String>,
+    /// What a home has besides; null at a hub.
+    #[serde(default)]
+    pub home: Option<HomeStatus>,
     /// Whether the fast path is on.
     pub fast_path: FastPath,
     /// How the program is attached: `tcx`, `clsact`; `None` when it is not.
@@ -171,6 +177,38 @@ pub struct Status {
     pub problems: Vec<String>,
     /// Commands that would open what a firewall closes, since `firewall.manage` is off.
     pub to_open: Vec<String>,
+}
+
+/// How a home is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HomeStatus {
+    /// The hub's key.
+    pub hub: PublicKey,
+    /// Where the hub is dialled, as the file has it.
+    pub endpoint: String,
+    /// Where that is now; null while nobody knows.
+    pub address: Option<SocketAddr>,
+    /// Unix seconds; null for never.
+    pub latest_handshake: Option<u64>,
+    /// By WireGuard's own count.
+    pub received: Bytes,
+    /// By WireGuard's own count.
+    pub sent: Bytes,
+    /// The networks that are reached through this machine.
+    pub lans: Vec<LanStatus>,
+    /// Whether the LANs see this machine's address in place of the peers'.
+    pub nat: bool,
+    /// The routes that the LANs' router needs, since `nat` is off: `10.9.0.0/24 via 192.168.40.2`.
+    pub routes_for_router: Vec<String>,
+}
+
+/// One LAN of a home.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LanStatus {
+    /// Its prefix.
+    pub lan: IpNet,
+    /// The interface that leads to it; null where none does.
+    pub interface: Option<String>,
 }
 
 /// What a reload did.

@@ -2,7 +2,10 @@
 
 use std::{fmt::Write as _, time::Duration};
 
-use crate::report::{Stats, Status};
+use crate::{
+    desired::Backend,
+    report::{HomeStatus, LanStatus, Stats, Status},
+};
 
 /// `relay stats` for people. `now` is Unix seconds.
 #[must_use]
@@ -45,26 +48,30 @@ pub fn stats(stats: &Stats, now: u64) -> String {
     text
 }
 
-/// `relay status` for people.
+/// `relay status` for people. `now` is Unix seconds.
 #[must_use]
-pub fn status(status: &Status) -> String {
+pub fn status(status: &Status, now: u64) -> String {
     let mut text = String::new();
     let mut line = |label: &str, value: &str| {
         let _ = writeln!(text, "{label:<11} {value}");
     };
-    line("relay", &format!("{} is up (pid {}), {}", status.version, status.pid, status.config));
-    line("interface", &format!("{}, UDP port {}", status.interface, status.listen_port));
-    line("backend", &format!("{} ({})", backend(status.backend), status.backend_reason));
-    line("public key", &status.public_key.to_string());
-    line("endpoint", status.endpoint.as_deref().unwrap_or("unknown; set `endpoint` under [interface]"));
-    let attached =
-        status.attached.as_ref().map(|attached| format!(", attached by {attached}")).unwrap_or_default();
-    line("fast path", &format!("{}{attached}", status.fast_path));
-    let expired = match status.peers_expired.as_slice() {
-        [] => String::new(),
-        names => format!("; expired: {}", names.join(", ")),
+    let keeps = status.config.as_deref().unwrap_or("an adopted interface, which somebody else keeps");
+    line("relay", &format!("{} is up (pid {}), {keeps}", status.version, status.pid));
+    let namespace = status.namespace.as_ref().map(|path| format!(" in {path}")).unwrap_or_default();
+    let port = match status.home {
+        None => format!(", UDP port {}", status.listen_port),
+        Some(_) => String::new(),
     };
-    line("peers", &format!("{} of {} connected{expired}", status.peers_connected, status.peers));
+    line("interface", &format!("{}{namespace}{port}", status.interface));
+    // An adopted one's is not ours, and does not end with us.
+    let ends = status.backend == Backend::Userspace && status.config.is_some();
+    let ends = if ends { ", which ends with the daemon" } else { "" };
+    line("backend", &format!("{}{ends} ({})", backend(status.backend), status.backend_reason));
+    line("public key", &status.public_key.map_or_else(|| "none yet".to_owned(), |key| key.to_string()));
+    match &status.home {
+        Some(home) => of_home(home, now, &mut line),
+        None => of_hub(status, &mut line),
+    }
     for problem in &status.problems {
         line("problem", problem);
     }
@@ -74,10 +81,53 @@ pub fn status(status: &Status) -> String {
     text
 }
 
-fn backend(backend: crate::desired::Backend) -> &'static str {
+fn of_hub(status: &Status, line: &mut impl FnMut(&str, &str)) {
+    if status.config.is_some() {
+        line("endpoint", status.endpoint.as_deref().unwrap_or("unknown; set `endpoint` under [interface]"));
+    }
+    let attached =
+        status.attached.as_ref().map(|attached| format!(", attached by {attached}")).unwrap_or_default();
+    line("fast path", &format!("{}{attached}", status.fast_path));
+    let expired = match status.peers_expired.as_slice() {
+        [] => String::new(),
+        names => format!("; expired: {}", names.join(", ")),
+    };
+    line("peers", &format!("{} of {} connected{expired}", status.peers_connected, status.peers));
+}
+
+fn of_home(home: &HomeStatus, now: u64, line: &mut impl FnMut(&str, &str)) {
+    let address = match home.address {
+        Some(address) if address.to_string() == home.endpoint => String::new(),
+        Some(address) => format!(", at {address}"),
+        None => ", which has no address yet".to_owned(),
+    };
+    let handshake = match home.latest_handshake {
+        Some(at) => format!("handshake {}", ago(now.saturating_sub(at))),
+        None => "no handshake yet".to_owned(),
+    };
+    line("hub", &format!("{}{address}; {handshake}", home.endpoint));
+    line("hub's key", &home.hub.to_string());
+    line("carried", &format!("{} received, {} sent", bytes(home.received.bytes), bytes(home.sent.bytes)));
+    for LanStatus { lan, interface } in &home.lans {
+        line("LAN", &format!("{lan} by {}", interface.as_deref().unwrap_or("no interface")));
+    }
+    line(
+        "NAT",
+        if home.nat {
+            "on: machines on the LAN see this machine's address"
+        } else {
+            "off: machines on the LAN see the peers' own addresses"
+        },
+    );
+    for route in &home.routes_for_router {
+        line("to route", &format!("add to the LAN's router: {route}"));
+    }
+}
+
+const fn backend(backend: Backend) -> &'static str {
     match backend {
-        crate::desired::Backend::Kernel => "kernel WireGuard",
-        crate::desired::Backend::Userspace => "userspace WireGuard, which ends with the daemon",
+        Backend::Kernel => "kernel WireGuard",
+        Backend::Userspace => "userspace WireGuard",
     }
 }
 
@@ -135,7 +185,6 @@ pub fn ago(seconds: u64) -> String {
 mod tests {
     use super::*;
     use crate::{
-        desired::Backend,
         key::PublicKey,
         report::{Bytes, FastPath, Packets, PeerFastPath, PeerStats},
     };
@@ -187,17 +236,74 @@ mod tests {
     }
 
     #[test]
+    fn status_of_an_adopted_interface() {
+        insta::assert_snapshot!(status(
+            &Status {
+                version: "0.1.0".into(),
+                pid: 42,
+                config: None,
+                interface: "wg0".into(),
+                namespace: Some("/proc/4711/ns/net".into()),
+                backend: Backend::Kernel,
+                backend_reason: "somebody else's".into(),
+                public_key: None,
+                listen_port: 51820,
+                endpoint: None,
+                home: None,
+                fast_path: FastPath::on("nothing on this host filters or changes traffic from peer to peer"),
+                attached: Some("clsact".into()),
+                peers: 2,
+                peers_connected: 1,
+                peers_expired: Vec::new(),
+                problems: vec![
+                    "AQEBAQEB: 192.168.40.0/24 has no route into wg0; ip route add 192.168.40.0/24 dev wg0"
+                        .into(),
+                ],
+                to_open: Vec::new(),
+            },
+            1000
+        ));
+    }
+
+    #[test]
     fn status_for_people() {
-        insta::assert_snapshot!(status(&Status {
+        insta::assert_snapshot!(status(&hub(), 1000));
+    }
+
+    #[test]
+    fn status_of_a_home_for_people() {
+        let home = HomeStatus {
+            hub: PublicKey::new([2; 32]),
+            endpoint: "vps.example.net:51820".into(),
+            address: Some("203.0.113.9:51820".parse().unwrap()),
+            latest_handshake: Some(940),
+            received: Bytes { bytes: 1536 },
+            sent: Bytes { bytes: 3 << 30 },
+            lans: vec![
+                LanStatus { lan: "192.168.40.0/24".parse().unwrap(), interface: Some("eth0".into()) },
+                LanStatus { lan: "fd00:40::/64".parse().unwrap(), interface: None },
+            ],
+            nat: false,
+            routes_for_router: vec!["10.9.0.0/24 via 192.168.40.2".into()],
+        };
+        insta::assert_snapshot!(status(&Status { home: Some(home.clone()), ..hub() }, 1000));
+        let silent = HomeStatus { address: None, latest_handshake: None, nat: true, ..home };
+        insta::assert_snapshot!(status(&Status { home: Some(silent), ..hub() }, 1000));
+    }
+
+    fn hub() -> Status {
+        Status {
             version: "0.1.0".into(),
             pid: 42,
-            config: "/etc/relay/relay.toml".into(),
+            config: Some("/etc/relay/relay.toml".into()),
             interface: "wg0".into(),
+            namespace: None,
             backend: Backend::Userspace,
             backend_reason: "this kernel has no WireGuard".into(),
-            public_key: PublicKey::new([1; 32]),
+            public_key: Some(PublicKey::new([1; 32])),
             listen_port: 51820,
             endpoint: None,
+            home: None,
             fast_path: FastPath::off("`chain forward { policy drop }` in table ip filter"),
             attached: Some("tcx".into()),
             peers: 2,
@@ -205,7 +311,7 @@ mod tests {
             peers_expired: vec!["guest".into()],
             problems: vec!["cannot set net.ipv4.ip_forward: Read-only file system".into()],
             to_open: vec!["ufw allow 51820/udp".into()],
-        }));
+        }
     }
 
     #[test]

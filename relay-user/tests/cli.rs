@@ -18,7 +18,7 @@ use terminal::{INIT, Terminal, promise, without_keys};
 
 #[test]
 fn help() {
-    let commands: [&[&str]; 18] = [
+    let commands: [&[&str]; 26] = [
         &[],
         &["init"],
         &["up"],
@@ -26,6 +26,7 @@ fn help() {
         &["reload"],
         &["status"],
         &["stats"],
+        &["metrics"],
         &["peer"],
         &["peer", "add"],
         &["peer", "list"],
@@ -36,7 +37,14 @@ fn help() {
         &["peer", "disable"],
         &["peer", "rotate"],
         &["peer", "remove"],
+        &["peer", "invite"],
+        &["peer", "approve"],
+        &["join"],
+        &["adopt"],
+        &["release"],
         &["import"],
+        &["install"],
+        &["uninstall"],
     ];
     for command in commands {
         let args: Vec<&str> = command.iter().copied().chain(["--help"]).collect();
@@ -101,6 +109,21 @@ fn what_is_refused() {
         ]),
     );
     assert_eq!(terminal.text(), before, "nothing of it changed the file");
+}
+
+#[test]
+fn what_the_history_is_not_asked() {
+    promise(
+        "what_the_history_is_not_asked",
+        &Terminal::with_hub().session(&[
+            &["stats", "--since", "24h"],
+            &["stats", "--since", "yesterday"],
+            &["stats", "--since", "2999-01-01"],
+            &["stats", "--csv"],
+            &["stats", "--since", "24h", "--csv", "--svg", "day.svg"],
+            &["metrics"],
+        ]),
+    );
 }
 
 #[test]

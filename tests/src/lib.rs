@@ -1,5 +1,6 @@
 //! The laboratory: machines made of namespaces, packets, and what tests do with them.
 
+pub mod booted;
 pub mod capabilities;
 pub mod guest;
 pub mod lab;

@@ -1,8 +1,8 @@
 //! Machines for tests: a network namespace with a mount namespace of its own, gone when dropped.
 //!
-//! Each machine has its own `/run`, `/sys` and BPF file system, so that sockets, locks and pins of two machines never
-//! meet. Processes started in it are killed with it, also when a test panics; what a killed test left behind is swept
-//! by the next one. A machine is entered with `nsenter`: `ip netns exec` would hide the BPF file system.
+//! Each machine has its own `/run`, `/var/lib`, `/sys` and BPF file system, so that sockets, locks, histories and pins of
+//! two machines never meet. Processes started in it are killed with it, also when a test panics; what a killed test left
+//! behind is swept by the next one. A machine is entered with `nsenter`: `ip netns exec` would hide the BPF file system.
 
 use std::{
     ffi::OsStr,
@@ -35,6 +35,7 @@ const NAMED: &str = "/run/netns";
 /// What makes a network namespace a machine: see the module's text.
 const HOLD: &str = "set -e
 mount -t tmpfs -o mode=0755 tmpfs /run
+mount -t tmpfs -o mode=0755 tmpfs /var/lib
 mount -t sysfs sysfs /sys
 mount -t bpf bpf /sys/fs/bpf
 ip link set lo up

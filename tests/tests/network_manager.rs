@@ -74,7 +74,6 @@ impl Manager {
     fn start(root: &Path) -> Result<Self> {
         let manager = Self { machine: Netns::new("manager")?, root: root.to_owned() };
         let machine = &manager.machine;
-        machine.run("mount -t tmpfs tmpfs /var/lib")?;
         machine.inside(|| {
             for folder in ["/run/dbus", "/run/profiles", "/run/none", "/var/lib/NetworkManager"] {
                 fs::create_dir(folder)?;

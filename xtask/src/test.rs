@@ -205,9 +205,14 @@ fn test_binaries(env: &Env, chosen: impl Fn(&str) -> bool, relay: Option<&Path>)
         let found = setup::unpacked::network_manager(env);
         found.inspect_err(|error| say(format_args!("    no NetworkManager: {error:#}"))).ok()
     });
+    let promtool = relay.and_then(|_| {
+        let found = setup::unpacked::promtool(env);
+        found.inspect_err(|error| say(format_args!("    no promtool: {error:#}"))).ok()
+    });
     let gotatun = env.gotatun();
     let mut sets = vec![("RELAY_BPF_DIR", env.bpf.as_os_str()), ("GOTATUN_BIN", gotatun.as_os_str())];
     sets.extend(network_manager.as_ref().map(|root| ("RELAY_NETWORK_MANAGER", root.as_os_str())));
+    sets.extend(promtool.as_ref().map(|program| ("RELAY_PROMTOOL", program.as_os_str())));
     sets.extend(relay.map(|relay| ("RELAY_BIN", relay.as_os_str())));
     let mut failed = Vec::new();
     for (name, program) in &programs {

@@ -31,6 +31,10 @@ pub struct PeerArgs {
 pub enum PeerCommand {
     /// Add a peer and print its wg-quick configuration, once
     Add(PeerAddArgs),
+    /// Invite a home server that runs relay itself: print the line with which it joins
+    Invite(PeerInviteArgs),
+    /// Let a home server in by the line that `relay join` printed there
+    Approve(PeerApproveArgs),
     /// List the peers of the configuration
     #[command(after_help = "Examples:\n  relay peer list\n  relay peer list --json")]
     List(ShowArgs),
@@ -87,6 +91,42 @@ pub struct PeerAddArgs {
     /// Where its configuration goes.
     #[command(flatten)]
     pub hand_out: HandOutArgs,
+}
+
+/// `relay peer invite`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  relay peer invite home --lan 192.168.40.0/24
+  relay peer invite home --lan 192.168.40.0/24 --lan fd00:40::/64 --json
+
+The line is for `relay join` at home, which makes the key there and prints the line for `relay
+peer approve` here. It holds no key; it is good for seven days, and whoever has it can ask to be
+let in by that name. `relay peer list` shows who is invited, `relay peer remove` cancels it.")]
+pub struct PeerInviteArgs {
+    /// What to call it
+    #[arg(value_name = "NAME")]
+    pub name: PeerName,
+    /// A network behind it; may be given several times
+    #[arg(long = "lan", value_name = "CIDR", value_parser = lan)]
+    pub lans: Vec<IpNet>,
+    /// Its address in the tunnel, in place of the next free one of each family; may be given several times
+    #[arg(long = "address", value_name = "IP")]
+    pub addresses: Vec<IpAddr>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `relay peer approve`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  relay peer approve relay1-approve-…
+
+The line comes from `relay join` at home. Giving it twice changes nothing.")]
+pub struct PeerApproveArgs {
+    /// The line
+    #[arg(value_name = "LINE", required = true)]
+    pub line: Vec<String>,
 }
 
 /// What stands in a peer's own configuration.

@@ -8,7 +8,7 @@ use crate::{
     daemon,
     desired::InterfaceName,
     host,
-    kernel::{lock::Lock, netlink::Netlink},
+    kernel::{datapath::PIN_ROOT, lock::Lock, netlink::Netlink},
     report::Reloaded,
 };
 
@@ -22,7 +22,12 @@ pub async fn run(config: &Path, socket: &Path) -> anyhow::Result<()> {
     } else {
         match client::down(socket).await {
             Err(ControlError::NotRunning(_)) => without_daemon(config, Some(socket)).await?,
-            answer => answer?,
+            answer => {
+                let done = answer?;
+                // A daemon in a sandbox could not; what is not empty is another relay's.
+                let _ = std::fs::remove_dir(PIN_ROOT);
+                done
+            }
         }
     };
     for change in &done.changes {
@@ -53,8 +58,8 @@ async fn without_daemon(config: &Path, dead_socket: Option<&Path>) -> anyhow::Re
     Ok(host::tear_down(&Netlink::connect()?, &interface, run_dir).await)
 }
 
-/// The configuration need not be valid to say whose traces to remove; without one it is the default name.
-fn interface(config: &Path) -> anyhow::Result<InterfaceName> {
+/// The tunnel interface. The configuration need not be valid to say which that is; without one it is the default name.
+pub(super) fn interface(config: &Path) -> anyhow::Result<InterfaceName> {
     match std::fs::read_to_string(config) {
         Ok(text) => match Written::parse(config, &text)?.interface.into_inner().name {
             Some(name) => Ok(name.into_inner().parse()?),

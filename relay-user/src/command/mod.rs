@@ -1,27 +1,44 @@
 //! The commands, a file each.
 
+pub mod adopt;
 pub mod doctor;
 pub mod down;
 pub mod import;
 pub mod init;
+pub mod install;
+pub mod join;
+pub mod metrics;
 pub mod peer;
+pub mod release;
 pub mod reload;
 pub mod stats;
 pub mod status;
 mod surroundings;
+mod systemd;
+pub mod uninstall;
 pub mod up;
 mod watch;
 
 use std::{
     io::Write as _,
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
 use crate::{
+    adopt::{Options, Place},
+    cli::{DEFAULT_SOCKET, Files},
     config::{Config, ConfigErrors},
-    control::client,
+    control::client::{self, ControlError},
+    desired::InterfaceName,
     failure::Failure,
+    kernel::namespace::Namespace,
 };
+
+/// Unix seconds.
+fn now() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
 
 /// Fails early and in one line where root is needed.
 ///
@@ -34,9 +51,29 @@ fn need_root(what: &str) -> anyhow::Result<()> {
 
 /// The configuration that the daemon at `socket` follows, if one answers and it is another than `config`.
 async fn follows_another(config: &Path, socket: &Path) -> Option<PathBuf> {
-    let followed = PathBuf::from(client::status(socket).await.ok()?.config);
+    let followed = PathBuf::from(client::status(socket).await.ok()?.config?);
     let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
     (real(&followed) != real(config)).then_some(followed)
+}
+
+/// Which adoption is meant, and where its keeper answers: in a place of its own, unless `--socket` names another.
+#[must_use]
+pub fn adoption(files: &Files, interface: InterfaceName, namespace: Option<Namespace>) -> Options {
+    let place = Place { interface, namespace };
+    let socket =
+        if files.socket == Path::new(DEFAULT_SOCKET) { place.socket() } else { files.socket.clone() };
+    Options { place, socket }
+}
+
+/// Says who starts what does not run.
+fn not_adopted(error: ControlError, place: &Place) -> anyhow::Error {
+    let absent = matches!(error, ControlError::NotRunning(_));
+    let error = anyhow::Error::new(error);
+    if !absent {
+        return error;
+    }
+    let hint = format!("`relay adopt {}` does, with the same `--netns` if it needs one", place.interface);
+    error.context(Failure::new(format!("nobody keeps {} adopted", place.interface)).hint(hint))
 }
 
 /// Says on stderr what is allowed and yet unwise.

@@ -4,6 +4,8 @@ mod add;
 mod change;
 mod export;
 mod hand_out;
+mod invite;
+mod pending;
 mod preshared;
 mod private_file;
 mod rotate;
@@ -29,14 +31,25 @@ use crate::{
 /// The configuration is or would become invalid, cannot be read or written, or the daemon refuses it.
 pub async fn run(files: &Files, args: &PeerArgs) -> Result<()> {
     let networks = surroundings::networks().await?;
+    // A file that cannot be read at all is told by whoever needs it.
+    if config::load(&files.config, &networks).is_ok_and(|config| config.desired.home().is_some()) {
+        let message =
+            format!("{} is the file of a home, which has no peers but its hub", files.config.display());
+        return Err(Failure::refused(message).hint("run this on the hub").into());
+    }
     match &args.command {
+        PeerCommand::Invite(args) => invite::invite(files, args, &networks).await,
+        PeerCommand::Approve(args) => invite::approve(files, args, &networks).await,
         PeerCommand::Add(args) => add::run(files, args, &networks).await,
         PeerCommand::Rotate(args) => rotate::run(files, args, &networks).await,
         PeerCommand::Rename(args) => change::rename(files, args, &networks).await,
         PeerCommand::Enable(args) => change::enable(files, args, &networks).await,
         PeerCommand::Disable(args) => change::disable(files, &args.name, &networks).await,
         PeerCommand::Remove(args) => change::remove(files, &args.name, &networks).await,
-        PeerCommand::List(args) => view::list(&load(files, &networks)?, args.json),
+        PeerCommand::List(args) => {
+            let invitations = pending::Invitations::read(&files.config)?;
+            view::list(&load(files, &networks)?, &invitations, args.json)
+        }
         PeerCommand::Show(args) => {
             let config = load(files, &networks)?;
             let endpoint = endpoint(&config).await?;
@@ -80,11 +93,12 @@ fn keys(brought: Option<PublicKey>) -> Result<(Option<PrivateKey>, PublicKey)> {
 
 /// What peers dial: what the file says, else what can be found.
 async fn endpoint(config: &Config) -> Result<Option<String>> {
-    if let Some(endpoint) = &config.desired.endpoint {
-        return Ok(Some(endpoint.clone()));
+    if let Some(endpoint) = config.desired.endpoint() {
+        return Ok(Some(endpoint.to_owned()));
     }
     let address = surroundings::uplink().await?.as_ref().and_then(surroundings::public_address);
-    Ok(address.map(|address| SocketAddr::new(address, config.desired.listen_port).to_string()))
+    let found = address.zip(config.desired.listen_port());
+    Ok(found.map(|(address, port)| SocketAddr::new(address, port).to_string()))
 }
 
 fn unknown_endpoint(path: &Path) -> Failure {

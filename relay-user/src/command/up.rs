@@ -1,20 +1,21 @@
 //! `relay up`: the daemon, in the foreground.
 
-use std::path::PathBuf;
-
 use anyhow::Context as _;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
 };
 
-use crate::daemon::{self, Options};
+use crate::{
+    cli::Files,
+    daemon::{self, Options},
+};
 
 /// Runs until SIGINT or SIGTERM; SIGHUP reloads.
 ///
 /// # Errors
 /// See [`daemon::run`].
-pub async fn run(config: PathBuf, socket: PathBuf, down_on_exit: bool) -> anyhow::Result<()> {
+pub async fn run(files: Files, down_on_exit: bool) -> anyhow::Result<()> {
     super::need_root("configure interfaces")?;
     // Keys are in memory: no core file, and no other process of this user may look.
     nix::sys::prctl::set_dumpable(false).context("forbid core dumps")?;
@@ -35,6 +36,7 @@ pub async fn run(config: PathBuf, socket: PathBuf, down_on_exit: bool) -> anyhow
         }
     };
     // As other commands, started elsewhere, can find it.
-    let config = std::path::absolute(config).context("find the current folder")?;
-    daemon::run(Options { config, socket, down_on_exit }, hangups, shutdown).await
+    let config = std::path::absolute(files.config).context("find the current folder")?;
+    daemon::run(Options { config, socket: files.socket, state: files.state, down_on_exit }, hangups, shutdown)
+        .await
 }

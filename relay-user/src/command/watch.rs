@@ -3,7 +3,7 @@
 use std::{
     future::Future,
     io::IsTerminal as _,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
@@ -60,7 +60,7 @@ async fn show<F: Future<Output = anyhow::Result<Stats>>>(
     let mut terminated = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
     let mut tick = ticks();
     loop {
-        terminal.draw(|frame| view::draw(frame, &model, now())).context("drawing")?;
+        terminal.draw(|frame| view::draw(frame, &model, super::now())).context("drawing")?;
         tokio::select! {
             _ = terminated.recv() => return Ok(()),
             event = keys.next() => match event {
@@ -97,7 +97,7 @@ async fn plain<F: Future<Output = anyhow::Result<Stats>>>(
         let text = if json {
             format!("{}\n", serde_json::to_string(&stats)?)
         } else {
-            format!("{}\n", table::stats(&stats, now()))
+            format!("{}\n", table::stats(&stats, super::now()))
         };
         let mut stdout = std::io::stdout().lock();
         match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
@@ -116,10 +116,6 @@ fn ticks() -> tokio::time::Interval {
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     tick.reset();
     tick
-}
-
-fn now() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

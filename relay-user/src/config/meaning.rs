@@ -2,19 +2,25 @@
 //!
 //! Nothing here reads anything but its arguments; key files come through a function that is passed in.
 
-use std::{collections::BTreeSet, io, ops::Range, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    ops::Range,
+    path::Path,
+};
 
 use ipnet::IpNet;
 
 use super::{
     Config, HostNetwork, Warning,
     error::{ConfigErrors, Problems},
-    interface, peers,
+    home, interface, metrics,
+    peers::{self, Peers},
     secret::Secret,
     written::{FirewallWritten, Written},
 };
 use crate::{
-    desired::{AllowFrom, Desired, Firewall},
+    desired::{self, AllowFrom, Desired, Firewall, Role},
     key::PrivateKey,
     name::InterfaceName,
 };
@@ -70,27 +76,36 @@ pub(super) fn mean(
         .as_ref()
         .and_then(|name| interface::private_key(&mut context, interface, name, written.interface.span()));
     let firewall = firewall(&mut context, &written.firewall, name.as_ref());
+    let metrics = metrics::listen(&mut context, &written.metrics);
 
-    let hub = name.map(|name| Hub { name, addresses, private_key });
-    let peers = hub.as_ref().map(|hub| peers::mean(&mut context, hub, &written.peers));
+    let own = name.map(|name| Hub { name, addresses, private_key });
+    let tables = home::tables(&mut context, &written);
+    let ends = own.as_ref().and_then(|own| match tables {
+        Some(tables) => {
+            let (peers, home) = home::mean(&mut context, own, &written, tables)?;
+            Some((Peers { enabled: peers, disabled: BTreeMap::new() }, Role::Home(home)))
+        }
+        None => {
+            let hub = desired::Hub { listen_port, endpoint, fast_path: interface.fast_path };
+            Some((peers::mean(&mut context, own, &written.peers), Role::Hub(hub)))
+        }
+    });
 
-    let desired = hub.zip(peers).and_then(|(hub, peers)| {
+    let desired = own.zip(ends).and_then(|(own, (peers, role))| {
         let desired = Desired {
-            interface: hub.name,
+            interface: own.name,
             backend: interface.backend,
-            listen_port,
             mtu,
-            addresses: hub.addresses.into_iter().map(|(net, _)| net).collect(),
-            private_key: hub.private_key?,
-            endpoint,
-            fast_path: interface.fast_path,
+            addresses: own.addresses.into_iter().map(|(net, _)| net).collect(),
+            private_key: own.private_key?,
             firewall,
             peers: peers.enabled,
+            role,
         };
         Some((desired, peers.disabled))
     });
     let (desired, disabled) = context.problems.finish(desired)?;
-    Ok(Config { path: path.to_owned(), written, desired, disabled, warnings: context.warnings })
+    Ok(Config { path: path.to_owned(), written, desired, metrics, disabled, warnings: context.warnings })
 }
 
 /// Reads a key file named in the configuration.

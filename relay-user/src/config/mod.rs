@@ -1,4 +1,4 @@
-//! relay.toml: the one file that says what the hub shall be.
+//! relay.toml: the one file that says what the hub shall be, or the home that dials one.
 //!
 //! It passes through three types. [`Written`] is the file as written, unknown keys refused; `meaning` checks it and
 //! resolves every default into a [`Desired`]; what is then still to change in the kernel is not this module's business.
@@ -9,9 +9,11 @@ pub mod edit;
 mod endpoint;
 mod error;
 pub mod file;
+mod home;
 mod home_range;
 mod interface;
 mod meaning;
+mod metrics;
 pub mod moment;
 mod own;
 mod peers;
@@ -21,6 +23,7 @@ mod written;
 
 use std::{
     collections::BTreeMap,
+    net::SocketAddr,
     path::{Path, PathBuf},
 };
 
@@ -32,12 +35,12 @@ pub use self::{
     home_range::common_home_range,
     own::resolver,
     written::{
-        DEFAULT_INTERFACE, DEFAULT_LISTEN_PORT, DEFAULT_MTU, FirewallWritten, InterfaceWritten,
-        MomentWritten, PeerWritten, Written,
+        DEFAULT_INTERFACE, DEFAULT_LISTEN_PORT, DEFAULT_MTU, FirewallWritten, HomeWritten, HubWritten,
+        InterfaceWritten, MetricsWritten, MomentWritten, PeerWritten, Written,
     },
 };
 use crate::{
-    desired::{Desired, Peer},
+    desired::{Desired, Peer, Role},
     key::PublicKey,
 };
 
@@ -56,6 +59,8 @@ pub struct Config {
     pub written: Written,
     /// What it means.
     pub desired: Desired,
+    /// Where Prometheus may ask over TCP, if anywhere.
+    pub metrics: Option<SocketAddr>,
     /// The peers with `enabled = false`: they keep their names, keys and addresses, and are not configured.
     pub disabled: BTreeMap<PublicKey, Peer>,
     /// What is allowed and yet unwise.
@@ -66,7 +71,11 @@ impl Config {
     /// What works, and yet will surprise somebody: told when it is new, not each time as `warnings` are.
     #[must_use]
     pub fn advice(&self) -> Vec<Warning> {
-        self.desired.peers.values().flat_map(|peer| &peer.lans).filter_map(common_home_range).collect()
+        let lans = match &self.desired.role {
+            Role::Hub(_) => self.desired.peers.values().flat_map(|peer| &peer.lans).collect(),
+            Role::Home(home) => Vec::from_iter(&home.lans),
+        };
+        lans.into_iter().filter_map(common_home_range).collect()
     }
 
     /// The peers' names in the order of the file.

@@ -67,9 +67,9 @@ fn the_least_file_gets_every_default() {
     let config = understand(&hub_and("")).expect("accepted");
     let desired = &config.desired;
     assert_eq!(desired.interface.as_str(), "wg0");
-    assert_eq!((desired.listen_port, desired.mtu), (51820, 1420));
-    assert_eq!((desired.backend, desired.fast_path), (BackendChoice::Auto, FastPathMode::Auto));
-    assert_eq!(desired.endpoint, None);
+    assert_eq!((desired.listen_port(), desired.mtu), (Some(51820), 1420));
+    assert_eq!((desired.backend, desired.fast_path()), (BackendChoice::Auto, FastPathMode::Auto));
+    assert_eq!(desired.endpoint(), None);
     assert!(!desired.firewall.manage && desired.firewall.allow_from.is_empty() && desired.peers.is_empty());
     assert_eq!(desired.private_key, private_key());
     assert!(config.warnings.is_empty() && config.disabled.is_empty());
@@ -133,6 +133,8 @@ fn every_key_is_understood() {
         [firewall]
         manage = true
         allow_from = ["eth1", "198.51.100.0/24", "198.51.101.1"]
+        [metrics]
+        listen = "[::]:9586"
         [[peer]]
         name = "home"
         public_key = "{}"
@@ -151,9 +153,9 @@ fn every_key_is_understood() {
     );
     let config = understand(&text).expect("accepted");
     let desired = &config.desired;
-    assert_eq!((desired.interface.as_str(), desired.listen_port, desired.mtu), ("hub", 443, 1280));
-    assert_eq!((desired.backend, desired.fast_path), (BackendChoice::Userspace, FastPathMode::Always));
-    assert_eq!(desired.endpoint.as_deref(), Some("vps.example.net:443"));
+    assert_eq!((desired.interface.as_str(), desired.listen_port(), desired.mtu), ("hub", Some(443), 1280));
+    assert_eq!((desired.backend, desired.fast_path()), (BackendChoice::Userspace, FastPathMode::Always));
+    assert_eq!(desired.endpoint(), Some("vps.example.net:443"));
     assert!(desired.firewall.manage);
     let allowed: Vec<AllowFrom> = desired.firewall.allow_from.iter().cloned().collect();
     assert_eq!(
@@ -174,8 +176,111 @@ fn every_key_is_understood() {
     let (_, phone, enabled) = config.peer("phone").expect("phone");
     assert!(!enabled && phone.keepalive.is_none());
     assert_eq!(desired.peers.len(), 1);
-    assert_eq!(config.warnings.len(), 1, "{:?}", config.warnings);
+    assert_eq!(config.metrics, Some("[::]:9586".parse().expect("address")));
+    assert_eq!(config.warnings.len(), 2, "{:?}", config.warnings);
+    assert!(config.warnings[1].to_string().contains("[metrics]"), "{}", config.warnings[1]);
     assert!(config.warnings[0].to_string().contains("keys/open.key"), "{}", config.warnings[0]);
+}
+
+/// A home's file: `interface` and `rest` besides what it must have.
+fn home_with(interface: &str, hub: &str, rest: &str) -> String {
+    format!(
+        "[interface]\naddresses = [\"10.9.0.2/32\"]\n{interface}[hub]\npublic_key = \"{}\"\n{hub}\n{rest}",
+        key(1)
+    )
+}
+
+#[test]
+fn a_home_and_its_defaults() {
+    let hub = "endpoint = \"vps.example.net\"\nallowed = [\"10.9.0.0/24\", \"192.168.50.0/24\"]";
+    let config = understand(&home_with("", hub, "[home]\nlans = [\"203.0.113.0/24\"]\n")).expect("accepted");
+    let home = config.desired.home().expect("a home");
+    assert_eq!(home.endpoint, "vps.example.net:51820");
+    assert!(home.nat && home.lans.len() == 1, "a LAN is this machine's neighbour: {home:?}");
+    assert_eq!((config.desired.listen_port(), config.desired.fast_path()), (None, FastPathMode::Off));
+    let peer = &config.desired.peers[&home.hub];
+    assert_eq!((peer.name.as_str(), peer.keepalive, peer.allowed_ips().len()), ("hub", Some(25), 2));
+    let more = format!("{hub}\nkeepalive = 0\npreshared_key_file = \"psk\"");
+    let config = understand(&home_with("", &more, "[home]\nnat = false\n")).expect("accepted");
+    let (_, peer, _) = config.peer("hub").expect("the hub");
+    assert!(peer.keepalive.is_none() && peer.preshared_key.is_some());
+    assert!(config.desired.home().is_some_and(|home| !home.nat && home.lans.is_empty()));
+}
+
+/// (what stands in `[interface]`, in `[hub]`, and after it; the refusal)
+#[test]
+fn what_a_home_is_refused() {
+    let good = "endpoint = \"vps\"\nallowed = [\"10.9.0.0/24\"]";
+    let home = "[home]\nlans = [\"192.168.40.0/24\"]\n";
+    let with_peer = home.to_owned() + &peer(2, "phone", "\"10.9.0.3\"", "");
+    let allowed = |net: &str| format!("endpoint = \"vps\"\nallowed = [\"{net}\"]");
+    for (interface, hub, rest, expected) in [
+        (
+            "",
+            good,
+            "",
+            "3:1: [hub] makes this the file of a home, and there is no [home]; add `[home]` with `lans = […]`",
+        ),
+        ("listen_port = 1\n", good, home, "3:15: listen_port under [interface] is a hub's, and"),
+        ("endpoint = \"x\"\n", good, home, "3:12: endpoint under [interface] is a hub's, and"),
+        ("fast_path = \"always\"\n", good, home, "1:1: fast_path under [interface] is a hub's, and"),
+        (
+            "",
+            good,
+            &with_peer,
+            "9:1: [[peer]] is a hub's, and [hub] makes this the file of a home; add peers on the hub",
+        ),
+        ("", &allowed("0.0.0.0/0"), home, "6:12: allowed 0.0.0.0/0 is the whole internet; name"),
+        (
+            "",
+            &allowed("10.9.0.1/24"),
+            home,
+            "6:12: allowed 10.9.0.1/24 has host bits set; the network is 10.9.0.0/24",
+        ),
+        ("", &allowed("ff02::/16"), home, "6:12: allowed ff02::/16 overlaps ff00::/8 (multicast), which"),
+        ("", &allowed("vpn"), home, "6:12: allowed `vpn` is not a network; write"),
+        (
+            "",
+            &allowed("192.168.0.0/16"),
+            home,
+            "6:12: allowed 192.168.0.0/16 overlaps the LAN 192.168.40.0/24 (line 8); it",
+        ),
+        (
+            "",
+            &allowed("172.17.1.0/24"),
+            home,
+            "6:12: allowed 172.17.1.0/24 overlaps 172.17.0.0/16 of docker0 on this machine; this",
+        ),
+        ("", "endpoint = \"vps\"\nallowed = []", home, "6:11: nothing goes through the tunnel; name"),
+        (
+            "",
+            "endpoint = \"10.9.0.1\"\nallowed = [\"10.9.0.0/24\"]",
+            home,
+            "5:12: endpoint 10.9.0.1:51820 of the hub is inside of 10.9.0.0/24 (line 6); the",
+        ),
+        (
+            "",
+            "endpoint = \"a b\"\nallowed = [\"10.9.0.0/24\"]",
+            home,
+            "5:12: endpoint of the hub: `a b` is neither",
+        ),
+        ("", &format!("{good}\nkeepalive = 70000"), home, "7:13: keepalive 70000 is not 0 to 65535 seconds"),
+        (
+            "",
+            good,
+            "[home]\nlans = [\"10.9.0.0/16\"]\n",
+            "8:9: LAN 10.9.0.0/16 overlaps the tunnel's own 10.9.0.2/32 (line 2); give",
+        ),
+        ("", good, "[home]\nlan = []\n", "8:1: unknown field `lan`"),
+    ] {
+        let errors = refusal(&home_with(interface, hub, rest));
+        assert!(errors.contains(&format!("relay.toml:{expected}")), "expected {expected}\n     got {errors}");
+    }
+    let errors = refusal(&hub_and(home));
+    assert!(errors.contains("[home] makes this the file of a home, and there is no [hub]"), "{errors}");
+    let own = private_key().public_key().to_string();
+    let errors = refusal(&home_with("", good, home).replace(&key(1), &own));
+    assert!(errors.contains("the hub's public_key is this machine's own"), "{errors}");
 }
 
 #[test]
@@ -492,6 +597,7 @@ fn the_example_is_accepted_and_complete() {
         "fast_path",
         "manage",
         "allow_from",
+        "listen",
         "public_key",
         "lans",
         "keepalive",

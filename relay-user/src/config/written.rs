@@ -26,9 +26,18 @@ pub const DEFAULT_MTU: u32 = 1420;
 pub struct Written {
     /// `[interface]`.
     pub interface: Spanned<InterfaceWritten>,
+    /// `[hub]`: the file is a home's, and this is whom it dials.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hub: Option<Spanned<HubWritten>>,
+    /// `[home]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub home: Option<Spanned<HomeWritten>>,
     /// `[firewall]`.
     #[serde(default, skip_serializing_if = "is_default")]
     pub firewall: FirewallWritten,
+    /// `[metrics]`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub metrics: MetricsWritten,
     /// `[[peer]]`, each.
     #[serde(default, rename = "peer", skip_serializing_if = "Vec::is_empty")]
     pub peers: Vec<Spanned<PeerWritten>>,
@@ -63,6 +72,36 @@ pub struct InterfaceWritten {
     pub fast_path: FastPathMode,
 }
 
+/// `[hub]`: whom a home dials.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HubWritten {
+    /// Base64.
+    pub public_key: Spanned<String>,
+    /// Where it is dialled; a name is looked up again when the hub falls silent.
+    pub endpoint: Spanned<String>,
+    /// What goes through the tunnel: its subnets, and other homes' LANs that shall be reached from here.
+    pub allowed: Spanned<Vec<Spanned<String>>>,
+    /// Seconds; 0 for none; 25 unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keepalive: Option<Spanned<i64>>,
+    /// A file with a preshared key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preshared_key_file: Option<Spanned<String>>,
+}
+
+/// `[home]`: what is behind a home.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HomeWritten {
+    /// The networks that the tunnel reaches through this machine.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lans: Vec<Spanned<String>>,
+    /// Whether the LANs see this machine's address in place of the peers'.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub nat: bool,
+}
+
 /// `[firewall]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -73,6 +112,15 @@ pub struct FirewallWritten {
     /// Interfaces and prefixes that may open connections into the tunnel.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub allow_from: Vec<Spanned<String>>,
+}
+
+/// `[metrics]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MetricsWritten {
+    /// `ADDRESS:PORT`, or a port alone for loopback; no TCP listener unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listen: Option<Spanned<String>>,
 }
 
 /// `[[peer]]`.

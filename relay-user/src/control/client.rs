@@ -58,6 +58,15 @@ pub async fn stats(socket: &Path) -> Result<Stats, ControlError> {
     ask(socket, Method::GET, "/stats").await
 }
 
+/// The daemon's numbers as Prometheus takes them.
+///
+/// # Errors
+/// [`ControlError`].
+pub async fn metrics(socket: &Path) -> Result<String, ControlError> {
+    let body = answer_to(socket, Method::GET, "/metrics").await?;
+    Ok(String::from_utf8_lossy(&body).into_owned())
+}
+
 /// Makes the daemon read its file again, and waits until it is applied.
 ///
 /// # Errors
@@ -75,13 +84,24 @@ pub async fn down(socket: &Path) -> Result<Reloaded, ControlError> {
 }
 
 async fn ask<T: DeserializeOwned>(socket: &Path, method: Method, path: &str) -> Result<T, ControlError> {
+    let body = answer_to(socket, method, path).await?;
+    serde_json::from_slice(&body).map_err(|error| not_understood(socket, &error))
+}
+
+/// The body of an answer that is no refusal.
+async fn answer_to(socket: &Path, method: Method, path: &str) -> Result<Bytes, ControlError> {
     match tokio::time::timeout(PATIENCE, exchange(socket, method, path)).await {
         Ok(answer) => answer,
         Err(_) => Err(ControlError::Silent(socket.to_owned())),
     }
 }
 
-async fn exchange<T: DeserializeOwned>(socket: &Path, method: Method, path: &str) -> Result<T, ControlError> {
+fn not_understood(socket: &Path, error: &serde_json::Error) -> ControlError {
+    let reason = format!("its answer is not understood ({error})");
+    ControlError::Broken { path: socket.to_owned(), reason }
+}
+
+async fn exchange(socket: &Path, method: Method, path: &str) -> Result<Bytes, ControlError> {
     let broken = |reason: String| ControlError::Broken { path: socket.to_owned(), reason };
     let stream = UnixStream::connect(socket).await.map_err(|error| match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
@@ -104,11 +124,11 @@ async fn exchange<T: DeserializeOwned>(socket: &Path, method: Method, path: &str
     let status = response.status();
     let body = response.into_body().collect().await.map_err(|error| broken(error.to_string()))?.to_bytes();
     connection.abort();
-    let parse = |error: serde_json::Error| broken(format!("its answer is not understood ({error})"));
     match status {
-        StatusCode::OK => serde_json::from_slice(&body).map_err(parse),
+        StatusCode::OK => Ok(body),
         StatusCode::UNPROCESSABLE_ENTITY => {
-            Err(ControlError::Refused(serde_json::from_slice(&body).map_err(parse)?))
+            let refusal = serde_json::from_slice(&body).map_err(|error| not_understood(socket, &error))?;
+            Err(ControlError::Refused(refusal))
         }
         other => Err(broken(format!("it answered {other}"))),
     }

@@ -4,10 +4,12 @@
 //! |---|---|
 //! | `GET /status` | [`crate::report::Status`] |
 //! | `GET /stats` | [`crate::report::Stats`] |
+//! | `GET /metrics` | the same and more as Prometheus takes it, by [`crate::metrics`] |
 //! | `POST /reload` | [`crate::report::Reloaded`], or 422 and [`crate::report::Refusal`]: the old state stays in force |
 //! | `POST /down` | 200 once everything is taken down; the daemon ends then. Root only, or 422 |
 
 pub mod client;
+pub mod listener;
 pub mod server;
 
 /// One request on its way to the daemon's loop, with the place for its answer.
@@ -17,6 +19,8 @@ pub enum Request {
     Status(Reply<crate::report::Status>),
     /// Counters.
     Stats(Reply<Result<crate::report::Stats, crate::report::Refusal>>),
+    /// All that Prometheus may know.
+    Metrics(Reply<Result<crate::metrics::Snapshot, crate::report::Refusal>>),
     /// Read the file again and apply it.
     Reload(Reply<Result<crate::report::Reloaded, crate::report::Refusal>>),
     /// Take everything down and end.

@@ -9,7 +9,7 @@ use std::{
 use axum::{
     Json, Router,
     extract::{ConnectInfo, State, connect_info::Connected},
-    http::StatusCode,
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
     routing::{get, post},
     serve::IncomingStream,
@@ -20,7 +20,7 @@ use tokio::{
 };
 
 use super::{Reply, Request};
-use crate::report::Refusal;
+use crate::{metrics as prometheus, report::Refusal};
 
 /// Group whose members may ask, if it exists; otherwise only root may.
 pub const GROUP: &str = "relay";
@@ -97,6 +97,7 @@ impl ControlSocket {
         let router = Router::new()
             .route("/status", get(status))
             .route("/stats", get(stats))
+            .route("/metrics", get(metrics))
             .route("/reload", post(reload))
             .route("/down", post(down))
             .with_state(requests);
@@ -128,7 +129,7 @@ impl Connected<IncomingStream<'_, UnixListener>> for Caller {
     }
 }
 
-type Requests = State<mpsc::Sender<Request>>;
+pub(crate) type Requests = State<mpsc::Sender<Request>>;
 
 async fn status(requests: Requests) -> Response {
     match ask(requests, Request::Status).await {
@@ -139,6 +140,17 @@ async fn status(requests: Requests) -> Response {
 
 async fn stats(requests: Requests) -> Response {
     answer(ask(requests, Request::Stats).await)
+}
+
+/// The control socket's and the TCP listener's.
+pub(crate) async fn metrics(requests: Requests) -> Response {
+    match ask(requests, Request::Metrics).await {
+        Ok(Ok(snapshot)) => {
+            ([(header::CONTENT_TYPE, prometheus::CONTENT_TYPE)], prometheus::render(&snapshot))
+                .into_response()
+        }
+        refused => answer::<()>(refused.map(|result| result.map(drop))),
+    }
 }
 
 async fn reload(requests: Requests) -> Response {

@@ -4,10 +4,21 @@ use std::net::SocketAddr;
 
 use super::*;
 use crate::{
-    desired::{BackendChoice, FastPathMode, Firewall, Peer},
+    desired::{BackendChoice, FastPathMode, Firewall, Hub, Peer, Role},
     key::PrivateKey,
     observed::DevicePeer,
 };
+
+/// The maps of a tunnel that relay keeps.
+fn desired_maps(
+    desired: &Desired,
+    device: Option<&Device>,
+    ifindex: u32,
+    routes: &[KernelRoute],
+    slots: &BTreeMap<PublicKey, PeerSlot>,
+) -> Maps {
+    super::desired_maps(&Tunnel::from(desired), device, ifindex, routes, slots)
+}
 
 const WG0: u32 = 7;
 const ETH0: u32 = 2;
@@ -44,12 +55,10 @@ fn hub(peers: impl IntoIterator<Item = (PublicKey, Peer)>) -> Desired {
     Desired {
         interface: "wg0".parse().expect("a name"),
         backend: BackendChoice::Auto,
-        listen_port: 51820,
         mtu: 1420,
         addresses: [net("10.9.0.1/24"), net("fd52:1a9::1/64")].into(),
         private_key: PrivateKey::new([1; 32]),
-        endpoint: None,
-        fast_path: FastPathMode::Auto,
+        role: Role::Hub(Hub { listen_port: 51820, endpoint: None, fast_path: FastPathMode::Auto }),
         firewall: Firewall::default(),
         peers: peers.into_iter().collect(),
     }
@@ -453,4 +462,108 @@ fn a_slot_that_changes_hands_is_never_led_to_meanwhile() {
             MapChange::SetHost(address, Route::peer(0)),
         ]
     );
+}
+
+/// A tunnel that somebody else keeps: what the kernel routes into it decides, whatever the allowed IPs say.
+#[test]
+fn a_tunnel_of_somebody_elses() {
+    let nets = |list: &[&str]| list.iter().map(|text| net(text)).collect::<BTreeSet<_>>();
+    let home = ["10.9.0.2/32", "192.168.40.0/24"];
+    let inward = |prefix: &str| route(prefix, Some(WG0), UNICAST);
+    let subnet = || inward("10.9.0.0/24");
+    let default = || via("0.0.0.0/0", ETH0, "198.51.100.1");
+    const PHONE: &str = "10.9.0.3/32 1";
+    type Row<'a> = (&'a str, &'a [&'a str], &'a [u8], Vec<KernelRoute>, Vec<&'a str>);
+    let rows: Vec<Row<'_>> = vec![
+        (
+            "the LAN has a route",
+            &home,
+            &[1, 2],
+            vec![default(), subnet(), inward("192.168.40.0/24")],
+            vec!["10.9.0.2/32 0", "192.168.40.0/24 0", PHONE],
+        ),
+        (
+            "the LAN has a wider route",
+            &home,
+            &[1, 2],
+            vec![default(), subnet(), inward("192.168.0.0/16")],
+            vec!["10.9.0.2/32 0", "192.168.40.0/24 0", PHONE],
+        ),
+        (
+            "the LAN has none",
+            &home,
+            &[1, 2],
+            vec![default(), subnet()],
+            vec!["10.9.0.2/32 0", "192.168.40.0/24 stack", PHONE],
+        ),
+        (
+            "a part of the LAN has one",
+            &home,
+            &[1, 2],
+            vec![default(), subnet(), inward("192.168.40.0/25")],
+            vec!["10.9.0.2/32 0", "192.168.40.0/24 stack", PHONE],
+        ),
+        (
+            "the LAN's route is another's as well",
+            &home,
+            &[1, 2],
+            vec![subnet(), inward("192.168.40.0/24"), route("192.168.40.0/24", Some(ETH0), UNICAST)],
+            vec!["10.9.0.2/32 0", "192.168.40.0/24 stack", PHONE],
+        ),
+        (
+            "the wider route is overruled by a narrower one elsewhere",
+            &home,
+            &[1, 2],
+            vec![subnet(), inward("192.168.0.0/16"), route("192.168.32.0/20", Some(ETH0), UNICAST)],
+            vec!["10.9.0.2/32 0", "192.168.40.0/24 stack", PHONE],
+        ),
+        (
+            "the interface is down: it has no routes",
+            &home,
+            &[1, 2],
+            vec![default()],
+            vec!["10.9.0.2/32 stack", "192.168.40.0/24 stack", "10.9.0.3/32 stack"],
+        ),
+        (
+            "a way to the internet that nothing is routed to",
+            &["10.9.0.2/32", "0.0.0.0/0"],
+            &[1, 2],
+            vec![default(), subnet()],
+            vec!["0.0.0.0/0 stack", "10.9.0.2/32 0", PHONE],
+        ),
+        (
+            "a peer within another's LAN",
+            &["10.9.0.0/28"],
+            &[1, 2],
+            vec![default(), subnet()],
+            vec!["10.9.0.0/28 0", PHONE],
+        ),
+        (
+            "a peer within another's LAN, without an endpoint",
+            &["10.9.0.0/28"],
+            &[1],
+            vec![default(), subnet()],
+            vec!["10.9.0.0/28 0", "10.9.0.3/32 stack"],
+        ),
+        (
+            "a peer without an endpoint",
+            &home,
+            &[2],
+            vec![default(), subnet(), inward("192.168.40.0/24")],
+            vec![PHONE],
+        ),
+    ];
+    for (name, first, with_endpoint, routes, expected) in rows {
+        let tunnel = Tunnel {
+            addresses: [net("10.9.0.1/24")].into(),
+            peers: [(key(1), nets(first)), (key(2), nets(&["10.9.0.3/32"]))].into(),
+            routes: Routes::SomebodyElse,
+        };
+        let without: Vec<u8> = [1, 2].into_iter().filter(|peer| !with_endpoint.contains(peer)).collect();
+        let device = device(with_endpoint, &without);
+        let maps = super::desired_maps(&tunnel, Some(&device), WG0, &routes, &BTreeMap::new());
+        let mut expected = [&["10.9.0.1/32 stack", "10.9.0.255/32 stack"][..], &expected].concat();
+        expected.sort_unstable();
+        assert_eq!(shown(&maps), expected, "{name}");
+    }
 }

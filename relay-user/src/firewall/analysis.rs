@@ -35,6 +35,8 @@ pub struct HostFacts {
     pub odd_sysctls_v4: Vec<String>,
     /// The same for IPv6.
     pub odd_sysctls_v6: Vec<String>,
+    /// Whether somebody else keeps the tunnel, so that there is no file to say `fast_path = "always"` in.
+    pub adopted: bool,
 }
 
 /// The answer.
@@ -72,7 +74,7 @@ pub fn tunnel_forwarding(
         .filter(|version| prefixes.iter().any(|prefix| Version::of(prefix) == *version))
         .collect();
     of_facts(interface, prefixes, &versions, facts)
-        .or_else(|| of_ruleset(ruleset, interface, prefixes, &versions))
+        .or_else(|| of_ruleset(ruleset, interface, prefixes, &versions, facts.adopted))
         .unwrap_or(TunnelForwarding::Free)
 }
 
@@ -97,7 +99,11 @@ fn of_facts(
     if let Some(program) = facts.foreign_tc_programs.first() {
         return kept(
             format!("another program on {interface}: {program}"),
-            "it would not see what the fast path forwards; set fast_path = \"always\" if it need not",
+            if facts.adopted {
+                "it would not see what the fast path forwards"
+            } else {
+                "it would not see what the fast path forwards; set fast_path = \"always\" if it need not"
+            },
         );
     }
     let counts = |rule: &&String| !rule.starts_with("ip -6 ") || versions.contains(&Version::V6);
@@ -105,7 +111,11 @@ fn of_facts(
     let words = rule.split_whitespace().collect::<Vec<_>>().join(" ");
     kept(
         if words.starts_with("ip ") { words } else { format!("ip rule {words}") },
-        "it may route tunnel traffic elsewhere; narrow it (iif, from), or set fast_path = \"always\"",
+        if facts.adopted {
+            "it may route tunnel traffic elsewhere; narrow it (iif, from)"
+        } else {
+            "it may route tunnel traffic elsewhere; narrow it (iif, from), or set fast_path = \"always\""
+        },
     )
 }
 
@@ -142,6 +152,7 @@ fn of_ruleset(
     interface: &str,
     prefixes: &[IpNet],
     versions: &[Version],
+    adopted: bool,
 ) -> Option<TunnelForwarding> {
     if let Some(unreadable) = ruleset.unreadable.first() {
         return Some(TunnelForwarding::kept(&unreadable.what, &unreadable.hint));
@@ -157,7 +168,7 @@ fn of_ruleset(
             if let Some(step) = walk(&chain, &packet).iter().find(meddles) {
                 return Some(TunnelForwarding::kept(
                     quote(&chain, step),
-                    hint(ruleset, &chain, interface, step),
+                    hint(ruleset, &chain, interface, step, adopted),
                 ));
             }
         }
@@ -210,17 +221,19 @@ pub fn quote(chain: &BaseChain<'_>, step: &Step<'_>) -> String {
 }
 
 /// What closes for certain is opened through its owner; what may drop some packets needs an accept before it.
-fn hint(ruleset: &Ruleset, chain: &BaseChain<'_>, interface: &str, step: &Step<'_>) -> String {
-    let always =
-        format!("set fast_path = \"always\" if traffic from {interface} to {interface} need not pass it");
+fn hint(ruleset: &Ruleset, chain: &BaseChain<'_>, interface: &str, step: &Step<'_>, adopted: bool) -> String {
+    let always = (!adopted).then(|| {
+        format!("set fast_path = \"always\" if traffic from {interface} to {interface} need not pass it")
+    });
     let drops = chain.base.hook == Hook::Forward && step.act == Act::Dropped;
     let opening = match step.truth {
         Truth::Always => Some(opening::of_tunnel(ruleset, chain, interface)),
         _ => opening::of_tunnel_at_top(chain, interface),
     };
-    match opening {
-        Some(opening) if drops => format!("{}, or {always}", opening.command),
-        None if drops => always,
-        _ => format!("limit it to other interfaces than {interface}, or {always}"),
-    }
+    let narrower = match opening {
+        Some(opening) if drops => Some(opening.command),
+        None if drops && !adopted => None,
+        _ => Some(format!("limit it to other interfaces than {interface}")),
+    };
+    narrower.into_iter().chain(always).collect::<Vec<_>>().join(", or ")
 }

@@ -1,6 +1,6 @@
 //! The way of full tunnels to the internet: who goes out, and where.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
 
@@ -35,11 +35,25 @@ pub fn exits(desired: &Desired, uplinks: &BTreeMap<Version, String>) -> Vec<Exit
         .collect()
 }
 
+/// The same at a home: what comes from the tunnel and leaves by the interfaces of the LANs.
+#[must_use]
+pub fn of_home(desired: &Desired, lan_interfaces: &BTreeMap<IpNet, String>) -> Vec<Exit> {
+    let sources: BTreeSet<IpNet> = desired.peers.values().flat_map(Peer::allowed_ips).collect();
+    let ways: BTreeSet<(Version, &String)> =
+        lan_interfaces.iter().map(|(lan, interface)| (Version::of(lan), interface)).collect();
+    let exit = |(version, interface): (Version, &String)| Exit {
+        version,
+        uplink: interface.clone(),
+        sources: sources.iter().copied().filter(|source| Version::of(source) == version).collect(),
+    };
+    ways.into_iter().map(exit).filter(|exit| !exit.sources.is_empty()).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
-        desired::{BackendChoice, FastPathMode, Firewall},
+        desired::{BackendChoice, FastPathMode, Firewall, Hub, Role},
         key::{PrivateKey, PublicKey},
     };
 
@@ -62,12 +76,10 @@ mod tests {
         let desired = Desired {
             interface: "wg0".parse().expect("a name"),
             backend: BackendChoice::Auto,
-            listen_port: 51820,
             mtu: 1420,
             addresses: ["10.9.0.1/24", "fd52:1a9::1/64"].map(|text| text.parse().expect("a prefix")).into(),
             private_key: PrivateKey::new([9; 32]),
-            endpoint: None,
-            fast_path: FastPathMode::Auto,
+            role: Role::Hub(Hub { listen_port: 51820, endpoint: None, fast_path: FastPathMode::Auto }),
             firewall: Firewall::default(),
             peers: (1..).map(|number| PublicKey::new([number; 32])).zip(peers).collect(),
         };

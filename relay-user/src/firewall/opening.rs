@@ -16,7 +16,7 @@ use ipnet::IpNet;
 use self::command::{firewalld, firewalld_zone, iptables, ufw};
 pub use self::{
     command::{firewalld_priority, firewalld_rich_rule, program, shell, tool_prefix},
-    ours::{Ours, ours, stale},
+    ours::{Ours, ours, stale, stale_at_home},
 };
 use super::{
     analysis::{quote, tunnel_packet},
@@ -107,13 +107,33 @@ pub fn openings(
     prefixes: &[IpNet],
     exits: &[Exit],
 ) -> Vec<Opening> {
+    let ways = |hook| ways(hook, interface, listen_port, uplink, prefixes, exits);
+    found(ruleset, interface, uplink, ways)
+}
+
+/// What is closed at a home: the ways from the tunnel's `prefixes` to its LANs and back.
+#[must_use]
+pub fn of_home(ruleset: &Ruleset, interface: &str, prefixes: &[IpNet], exits: &[Exit]) -> Vec<Opening> {
+    let ways = |hook| match hook {
+        Hook::Forward => ways_out(interface, prefixes, exits),
+        _ => Vec::new(),
+    };
+    found(ruleset, interface, None, ways)
+}
+
+fn found<'a>(
+    ruleset: &Ruleset,
+    interface: &str,
+    uplink: Option<&str>,
+    ways: impl Fn(Hook) -> Vec<(Way, Packet<'a>)>,
+) -> Vec<Opening> {
     let mut found: Vec<Opening> = Vec::new();
     for chain in base_chains(ruleset, &[Hook::Input, Hook::Forward]) {
         if super::table::is_ours(chain.table) {
             continue;
         }
         let from = if chain.base.hook == Hook::Input { uplink } else { Some(interface) };
-        for (way, packet) in ways(chain.base.hook, interface, listen_port, uplink, prefixes, exits) {
+        for (way, packet) in ways(chain.base.hook) {
             if packet.version.meets(chain.table.family) && closes(&chain, &packet) {
                 let owner = owner(ruleset, &chain, &way, interface);
                 let opening = by(owner, &chain, way, interface, from);
@@ -165,14 +185,29 @@ fn ways<'a>(
         let message = |version| (Way::ListenPort(listen_port), message(version, listen_port, uplink));
         return versions.map(message).collect();
     }
-    let tunnel =
-        |version| Packet { state: Some("new"), ..tunnel_packet(version, Hook::Forward, interface, prefixes) };
     let has = |version: &Version| prefixes.iter().any(|prefix| Version::of(prefix) == *version);
     let mut ways: Vec<(Way, Packet<'a>)> =
-        versions.filter(has).map(|version| (Way::Tunnel, tunnel(version))).collect();
+        versions.filter(has).map(|version| (Way::Tunnel, tunnel(version, interface, prefixes))).collect();
+    ways.extend(ways_out(interface, prefixes, exits));
+    ways
+}
+
+/// The first packet of a flow from peer to peer.
+fn tunnel<'a>(version: Version, interface: &'a str, prefixes: &'a [IpNet]) -> Packet<'a> {
+    Packet { state: Some("new"), ..tunnel_packet(version, Hook::Forward, interface, prefixes) }
+}
+
+/// Out of the tunnel and back, by each exit.
+fn ways_out<'a>(interface: &'a str, prefixes: &'a [IpNet], exits: &'a [Exit]) -> Vec<(Way, Packet<'a>)> {
+    let mut ways = Vec::new();
     for Exit { version, uplink, sources } in exits {
         let (inside, outside) = (Interface::Named(interface), Interface::Named(uplink));
-        let out = Packet { output: outside, from: Some(sources), to: None, ..tunnel(*version) };
+        let out = Packet {
+            output: outside,
+            from: Some(sources),
+            to: None,
+            ..tunnel(*version, interface, prefixes)
+        };
         let back = Packet {
             input: outside,
             output: inside,

@@ -161,6 +161,25 @@ fn fast_path() {
     }
 }
 
+/// Whoever adopts an interface has no file to say `always` in, and the answer is the same.
+#[test]
+fn an_adopted_interface_is_told_no_word_of_the_file() {
+    for row in rows() {
+        let verdict = |adopted| {
+            let facts = HostFacts { adopted, ..forwarding_on() };
+            tunnel_forwarding(&ruleset(row.dump), "wg0", &prefixes(row.prefixes), &facts)
+        };
+        match (verdict(false), verdict(true)) {
+            (TunnelForwarding::Free, TunnelForwarding::Free) => {}
+            (TunnelForwarding::Kept { by, .. }, TunnelForwarding::Kept { by: same, hint }) => {
+                assert_eq!(by, same, "{}", row.name);
+                assert!(hint.contains("wg0") && !hint.contains("fast_path"), "{}: {hint}", row.name);
+            }
+            (hub, adopted) => panic!("{}: {hub:?}, adopted {adopted:?}", row.name),
+        }
+    }
+}
+
 #[test]
 fn what_is_closed_and_how_to_open_it() {
     let priority = super::opening::firewalld_priority("wg0").to_string();

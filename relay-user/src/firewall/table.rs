@@ -8,10 +8,15 @@
 //!   hub's neighbours and containers;
 //! - `exit-IF`, where there are full tunnels, masquerades what they send to the internet.
 //!
+//! At a home the same chains stand, with other rules ([`of_home`]): between the tunnel and the home's networks nothing
+//! passes but what is for its LANs, what comes from them, and answers; and `exit-IF` masquerades toward the LANs.
+//!
 //! Each rule carries a hash of its text as comment, by which it is recognised: nft prints rules in words of its own
 //! that change from version to version.
 
 use std::collections::BTreeSet;
+
+use ipnet::IpNet;
 
 use super::{
     exit::Exit,
@@ -80,16 +85,11 @@ pub fn desired(interface: &str, allow_from: &BTreeSet<AllowFrom>, exits: &[Exit]
         format!("{toward} iifname \"{interface}\" accept"),
         format!("{toward} ct state established,related accept"),
     ];
-    guard.extend(allow_from.iter().map(|from| match from {
-        AllowFrom::Interface(name) => format!("{toward} iifname \"{name}\" accept"),
-        AllowFrom::Prefix(prefix @ ipnet::IpNet::V4(_)) => format!("{toward} ip saddr {prefix} accept"),
-        AllowFrom::Prefix(prefix @ ipnet::IpNet::V6(_)) => format!("{toward} ip6 saddr {prefix} accept"),
-    }));
+    guard.extend(allow_from.iter().map(|from| format!("{toward} {} accept", matches(from))));
     guard.push(format!("{toward} drop"));
-    let clamp = format!("{toward} tcp flags syn tcp option maxseg size set rt mtu");
     let [mss_name, guard_name, exit_name] = chain_names(interface);
     let mut chains = vec![
-        chain(mss_name, Hook::Forward, MANGLE, vec![clamp]),
+        chain(mss_name, Hook::Forward, MANGLE, vec![clamp(interface)]),
         chain(guard_name, Hook::Forward, FILTER, guard),
     ];
     if !exits.is_empty() {
@@ -97,6 +97,60 @@ pub fn desired(interface: &str, allow_from: &BTreeSet<AllowFrom>, exits: &[Exit]
         chains.push(chain(exit_name, Hook::Postrouting, SOURCE_NAT, rules));
     }
     Table { interface: interface.to_owned(), chains }
+}
+
+/// What shall stand for an interface at a home with these LANs.
+#[must_use]
+pub fn of_home(
+    interface: &str,
+    allow_from: &BTreeSet<AllowFrom>,
+    lans: &BTreeSet<IpNet>,
+    nat: bool,
+) -> Table {
+    let (toward, out_of) = (format!("oifname \"{interface}\""), format!("iifname \"{interface}\""));
+    let lans: Vec<String> = [Version::V4, Version::V6].into_iter().filter_map(|of| set(of, lans)).collect();
+    // `ip daddr { … }` for what is for a LAN, `ip saddr { … }` for what comes from one.
+    let each = |way: &'static str| lans.iter().map(move |set| set.replacen("addr", way, 1));
+    let mut guard = vec![format!("{toward} ct state established,related accept")];
+    guard.extend(allow_from.iter().map(|from| format!("{toward} {} accept", matches(from))));
+    guard.extend(each("saddr").map(|from| format!("{toward} {from} accept")));
+    guard.push(format!("{toward} drop"));
+    guard.push(format!("{out_of} ct state established,related accept"));
+    guard.extend(each("daddr").map(|to| format!("{out_of} {to} accept")));
+    guard.push(format!("{out_of} drop"));
+    let [mss_name, guard_name, exit_name] = chain_names(interface);
+    let mut chains = vec![
+        chain(mss_name, Hook::Forward, MANGLE, vec![clamp(interface)]),
+        chain(guard_name, Hook::Forward, FILTER, guard),
+    ];
+    if nat && !lans.is_empty() {
+        let rules = each("daddr").map(|to| format!("{out_of} {to} masquerade")).collect();
+        chains.push(chain(exit_name, Hook::Postrouting, SOURCE_NAT, rules));
+    }
+    Table { interface: interface.to_owned(), chains }
+}
+
+/// Those prefixes of a family as a match, its direction left open: `ip addr { … }`.
+fn set(of: Version, prefixes: &BTreeSet<IpNet>) -> Option<String> {
+    let family = match of {
+        Version::V4 => "ip",
+        Version::V6 => "ip6",
+    };
+    let prefixes: Vec<String> =
+        prefixes.iter().filter(|net| Version::of(net) == of).map(ToString::to_string).collect();
+    (!prefixes.is_empty()).then(|| format!("{family} addr {{ {} }}", prefixes.join(", ")))
+}
+
+fn matches(from: &AllowFrom) -> String {
+    match from {
+        AllowFrom::Interface(name) => format!("iifname \"{name}\""),
+        AllowFrom::Prefix(prefix @ IpNet::V4(_)) => format!("ip saddr {prefix}"),
+        AllowFrom::Prefix(prefix @ IpNet::V6(_)) => format!("ip6 saddr {prefix}"),
+    }
+}
+
+fn clamp(interface: &str) -> String {
+    format!("oifname \"{interface}\" tcp flags syn tcp option maxseg size set rt mtu")
 }
 
 fn masquerade(interface: &str, exit: &Exit) -> String {
@@ -255,6 +309,16 @@ mod tests {
         add rule inet relay exit-wg0 iifname "wg0" oifname "eth0" ip saddr { 10.9.0.3/32, 10.9.0.4/32 } masquerade comment "8bfdb4f2e07bc11c"
         add rule inet relay exit-wg0 iifname "wg0" oifname "eth0" ip6 saddr { fd52:1a9::3/128 } masquerade comment "1d944645593be2e4"
         "#);
+        let lans = ["192.168.40.0/24", "192.168.41.0/24", "fd00:40::/64"];
+        let lans = lans.map(|text| text.parse().expect("a prefix")).into();
+        insta::assert_snapshot!("of_home", script(&of_home("wg0", &allow_from, &lans, true)));
+        let without = of_home("wg0", &BTreeSet::new(), &lans, false);
+        assert_eq!(without.chains.len(), 2, "no masquerading where the router knows the way");
+        assert_eq!(
+            of_home("wg0", &BTreeSet::new(), &BTreeSet::new(), true).chains.len(),
+            2,
+            "nor to nowhere"
+        );
         insta::assert_snapshot!(removal_script("wg+=_.-", true), @r"
         add table inet relay
         add chain inet relay mss-wg/p/e_.-

@@ -10,14 +10,16 @@ use crate::{
     error::chain,
     fast_path,
     kernel::{
-        datapath::{self, Datapath, EMBEDDED, Hook, Interface},
+        datapath::Interface,
         firewall as nft,
         userspace::Userspace,
         wireguard::{self, PeerChange, Settings},
     },
     key::PublicKey,
+    maps::DatapathState,
     observed::Observed,
     plan::{self, Change, plan},
+    report::FastPath,
 };
 
 /// Rounds of observe, plan and apply in one look.
@@ -50,14 +52,14 @@ impl Host {
                 return;
             }
         };
-        let fast_path = fast_path::decide(desired, &observed, self.load_failure.as_deref());
+        let fast_path = self.decide(desired, &observed);
         let mut guarded = true;
         for change in plan(desired, self.backend, &observed, &fast_path) {
             // Without its guard, the home would lie open to the hub's neighbours.
             if !guarded && change.opens_a_way() {
                 continue;
             }
-            if change == Change::LoadFastPath && self.load_failure.is_some() {
+            if change == Change::LoadFastPath && self.attachment.failure().is_some() {
                 continue;
             }
             match self.apply(&change, desired, &observed).await {
@@ -68,7 +70,7 @@ impl Host {
                 Err(cause) => {
                     guarded &= change != Change::ReplaceTable;
                     if change == Change::LoadFastPath {
-                        self.load_failure = Some(chain(&cause));
+                        self.attachment.failed(chain(&cause));
                     }
                     let essential = change.is_essential();
                     let error = ApplyError { interface: self.interface.to_string(), change, cause };
@@ -79,27 +81,30 @@ impl Host {
                 }
             }
         }
-        let left_out = self.overflow + plan::left_out(desired, &observed);
+        let left_out = self.attachment.overflow() + plan::left_out(desired, &observed);
         if left_out > 0 {
             applied.problems.push(format!(
                 "{left_out} entries did not fit into the fast path's maps; their traffic goes by the kernel's own path",
             ));
         }
-        applied.fast_path = Some(fast_path::decide(desired, &observed, self.load_failure.as_deref()));
+        if let Some(home) = desired.home() {
+            applied.problems.extend(self.home_problems(home, &observed));
+        }
+        applied.fast_path = Some(self.decide(desired, &observed));
         applied.observed = observed;
+    }
+
+    fn decide(&self, desired: &Desired, observed: &Observed) -> FastPath {
+        if desired.home().is_some() {
+            return FastPath::off("this is a home: nothing goes from tunnel to tunnel here");
+        }
+        fast_path::decide(desired.fast_path(), observed.forwarding.as_ref(), self.attachment.failure())
     }
 
     async fn apply(&mut self, change: &Change, desired: &Desired, observed: &Observed) -> Result<(), Cause> {
         match change {
-            Change::UnloadFastPath => {
-                self.datapath = None;
-                datapath::remove(&self.pins)?;
-            }
-            Change::SetMaps(changes) => {
-                if let Some(datapath) = &mut self.datapath {
-                    self.overflow = datapath.maps.apply(changes)?;
-                }
-            }
+            Change::UnloadFastPath => self.attachment.unload()?,
+            Change::SetMaps(changes) => self.attachment.set(changes)?,
             Change::TakeBack(link) => self.netlink.rename(link.index, &self.interface).await?,
             Change::CreateLink(Backend::Kernel) => {
                 drop(self.netlink.create_wireguard(&self.interface).await?)
@@ -112,7 +117,7 @@ impl Host {
             Change::Configure { key, port } => {
                 let settings = Settings {
                     private_key: key.then_some(&desired.private_key),
-                    listen_port: port.then_some(desired.listen_port),
+                    listen_port: desired.listen_port().filter(|_| *port),
                 };
                 block_in_place(|| wireguard::configure(&self.interface, self.backend, settings))?;
             }
@@ -123,6 +128,10 @@ impl Host {
             Change::SetPeers(keys) => {
                 let changes = peer_changes(desired, observed, keys);
                 block_in_place(|| wireguard::set_peers(&self.interface, self.backend, &changes))?;
+            }
+            Change::Dial(key, endpoint) => {
+                let change = PeerChange::Dial { public_key: *key, endpoint: *endpoint };
+                block_in_place(|| wireguard::set_peers(&self.interface, self.backend, &[change]))?;
             }
             Change::RemoveAddress(address) => {
                 self.netlink.remove_address(self.index().await?, *address).await?;
@@ -155,18 +164,12 @@ impl Host {
         link.map(|link| link.index).ok_or_else(|| Cause::Gone(self.interface.to_string()))
     }
 
-    /// The maps are full before the program runs: prepare, fill, commit.
     async fn load_fast_path(&mut self, desired: &Desired) -> Result<(), Cause> {
         let observed = self.observe(desired).await.map_err(|error| Cause::Observe(Box::new(error)))?;
-        let fast_path = fast_path::decide(desired, &observed, None);
+        let fast_path = fast_path::decide(desired.fast_path(), observed.forwarding.as_ref(), None);
         let interface = Interface { name: self.interface.clone(), index: self.index().await? };
-        let hook = Hook::of_this_kernel();
-        let mut prepared = Datapath::prepare(EMBEDDED, interface, self.pins.clone(), hook)?;
-        let state = prepared.maps.read()?;
-        let changes = plan::map_changes(desired, &observed, fast_path.is_on(), &state);
-        self.overflow = prepared.maps.apply(&changes)?;
-        self.datapath = Some(prepared.commit()?);
-        Ok(())
+        let fill = |state: &DatapathState| plan::map_changes(desired, &observed, fast_path.is_on(), state);
+        Ok(self.attachment.load(interface, fill)?)
     }
 }
 
@@ -180,8 +183,7 @@ fn peer_changes(desired: &Desired, observed: &Observed, keys: &BTreeSet<PublicKe
             // A peer that was heard from is where it was heard.
             endpoint: peer.endpoint.filter(|_| live(key).is_none_or(|live| live.endpoint.is_none())),
             allowed_ips: peer.allowed_ips().into_iter().collect(),
-            // The hub has a public address and keeps no mapping alive; the peer does.
-            keepalive: None,
+            keepalive: desired.keepalive_toward(peer),
         })
     };
     keys.iter().filter_map(set).collect()

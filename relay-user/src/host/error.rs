@@ -17,8 +17,8 @@ use crate::{
 pub enum HostError {
     /// An interface of that name is there and is not relay's.
     #[error(
-        "the interface {0} exists and is not relay's: it is left alone. Take it down first (`wg-quick down {0}`?), or \
-         choose another `name` under [interface]"
+        "the interface {0} exists and is not relay's: it is left alone. Take it down first (`wg-quick down {0}`?), \
+         choose another `name` under [interface], or accelerate it as it is: `relay adopt {0}`"
     )]
     Foreign(String),
     /// `backend = "kernel"`, and the kernel has none.

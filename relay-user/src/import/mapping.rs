@@ -20,7 +20,8 @@ use super::{
     report::{self, HookSaid, LeftOut, Report},
 };
 use crate::config::{
-    self, DEFAULT_MTU, FirewallWritten, HostNetwork, InterfaceWritten, Written, edit, secret::Secret,
+    self, DEFAULT_MTU, FirewallWritten, HostNetwork, InterfaceWritten, MetricsWritten, Written, edit,
+    secret::Secret,
 };
 
 /// What decides besides the source.
@@ -160,7 +161,10 @@ fn written(hub: &hub::Hub, peers: &[peers::Decided]) -> Written {
     };
     Written {
         interface: spanned(interface),
+        hub: None,
+        home: None,
         firewall: FirewallWritten::default(),
+        metrics: MetricsWritten::default(),
         peers: peers.iter().map(|peer| spanned(peer.written.clone())).collect(),
     }
 }

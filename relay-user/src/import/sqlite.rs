@@ -1,47 +1,14 @@
-//! Somebody else's SQLite database: opened to read, and its rows with whatever columns they have.
+//! Somebody else's SQLite database: its rows with whatever columns they have.
 
-use std::{collections::HashMap, path::Path, time::Duration};
+use std::collections::HashMap;
 
-use rusqlite::{Connection, OpenFlags, types::ValueRef};
+use rusqlite::{Connection, types::ValueRef};
 use zeroize::Zeroizing;
 
-/// How long a writer may hold us up; wg-easy's transactions take milliseconds.
-const BUSY: Duration = Duration::from_secs(5);
+pub(super) use crate::sqlite::open;
 
 /// More rows than a hub has peers; a table beyond that is something else.
 const MOST_ROWS: usize = 65_536;
-
-/// Opens a database without changing anything in its folder that would matter to its owner.
-///
-/// With a log beside it (`-wal`, `-shm`), SQLite's own locks order us with whoever writes. Without one nobody has the
-/// database open, and `immutable` keeps SQLite from making such files beside it.
-pub(super) fn open(path: &Path) -> rusqlite::Result<Connection> {
-    let beside = |suffix: &str| {
-        let mut name = path.as_os_str().to_owned();
-        name.push(suffix);
-        std::fs::metadata(name).is_ok_and(|file| file.len() > 0)
-    };
-    let has_log = beside("-wal") || beside("-shm");
-    let mode = if has_log { "mode=ro" } else { "mode=ro&immutable=1" };
-    let flags =
-        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(format!("file:{}?{mode}", encoded(path)), flags)?;
-    connection.busy_timeout(BUSY)?;
-    // A schema from elsewhere may name functions with effects; none is trusted.
-    connection.pragma_update(None, "trusted_schema", false)?;
-    Ok(connection)
-}
-
-/// The path as a URI's.
-fn encoded(path: &Path) -> String {
-    use std::os::unix::ffi::OsStrExt as _;
-    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-".contains(byte);
-    path.as_os_str()
-        .as_bytes()
-        .iter()
-        .map(|byte| if plain(byte) { char::from(*byte).to_string() } else { format!("%{byte:02X}") })
-        .collect()
-}
 
 /// A row: its columns by name. Values may be secrets, so they are wiped when dropped.
 pub(super) struct Row {

@@ -1,13 +1,12 @@
 //! One relay per interface: a lock that the kernel holds for as long as the process lives, and not a moment longer.
 
 use std::{
-    fs::{DirBuilder, File, OpenOptions, TryLockError},
+    fmt,
+    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
     io::{self, Read as _, Seek as _, Write as _},
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
-
-use crate::name::InterfaceName;
 
 /// Why the lock could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -15,7 +14,7 @@ pub enum LockError {
     /// Another relay has it.
     #[error(
         "another relay already runs interface {interface}{}, and holds {} (hint: `relay reload` tells it of changes, \
-         `relay down` ends it)",
+         `relay down` ends it, `relay release` if it was adopted)",
         pid.map_or_else(String::new, |pid| format!(", process {pid}")),
         path.display()
     )]
@@ -40,9 +39,10 @@ pub enum LockError {
     },
 }
 
-/// Held until dropped. The file stays: removing it would let two processes lock two files of one name.
+/// Held until dropped. The file stays, unless it is removed by [`Lock::remove`].
 #[derive(Debug)]
 pub struct Lock {
+    path: PathBuf,
     _file: File,
 }
 
@@ -51,7 +51,7 @@ impl Lock {
     ///
     /// # Errors
     /// [`LockError::Held`] at once when another process, or this one, has it; the file cannot be made.
-    pub fn acquire(run_dir: &Path, interface: &InterfaceName) -> Result<Self, LockError> {
+    pub fn acquire(run_dir: &Path, interface: &impl fmt::Display) -> Result<Self, LockError> {
         let path = run_dir.join(format!("{interface}.lock"));
         let failed = |cause| LockError::Failed { path: path.clone(), cause };
         DirBuilder::new().recursive(true).mode(0o755).create(run_dir).map_err(failed)?;
@@ -60,6 +60,8 @@ impl Lock {
             OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o644).open(&path);
         let mut file = options.map_err(failed)?;
         match file.try_lock() {
+            // Whoever had it removed the file in between: a lock on it would be nobody else's.
+            Ok(()) if !is_at(&file, &path).map_err(failed)? => return Self::acquire(run_dir, interface),
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut text = String::new();
@@ -70,7 +72,23 @@ impl Lock {
         }
         let written = file.set_len(0).and_then(|()| file.rewind());
         written.and_then(|()| writeln!(file, "{}", std::process::id())).map_err(failed)?;
-        Ok(Self { _file: file })
+        Ok(Self { path, _file: file })
+    }
+
+    /// Lets go of it and leaves no file behind.
+    pub fn remove(self) {
+        // Gone already is as good, and what stays is an empty word: nobody holds it.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Whether the open file is the one of that name.
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    let ours = file.metadata()?;
+    match fs::metadata(path) {
+        Ok(named) => Ok((named.dev(), named.ino()) == (ours.dev(), ours.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

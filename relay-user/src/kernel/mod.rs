@@ -5,6 +5,7 @@ pub mod events;
 pub mod firewall;
 pub mod initiations;
 pub mod lock;
+pub mod namespace;
 pub mod netlink;
 pub mod odd_sysctls;
 pub mod ping;

@@ -6,10 +6,12 @@
 mod address;
 mod error;
 mod link;
+mod reader;
 mod route;
 mod rule;
 
 pub use error::NetlinkError;
+pub use reader::Reader;
 pub use route::{Uplink, default_interface};
 
 /// A connection to rtnetlink, in the network namespace of the thread that opened it. Clones share it.

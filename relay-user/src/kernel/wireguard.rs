@@ -74,6 +74,13 @@ pub enum PeerChange {
         /// Seconds; `None` for off.
         keepalive: Option<u16>,
     },
+    /// The peer, which is there, is to be dialled at another address; all else stays.
+    Dial {
+        /// Who.
+        public_key: PublicKey,
+        /// Where.
+        endpoint: SocketAddr,
+    },
     /// The peer is not to be there.
     Remove(PublicKey),
 }
@@ -83,7 +90,9 @@ impl PeerChange {
     #[must_use]
     pub const fn public_key(&self) -> &PublicKey {
         match self {
-            Self::Set { public_key, .. } | Self::Remove(public_key) => public_key,
+            Self::Set { public_key, .. } | Self::Dial { public_key, .. } | Self::Remove(public_key) => {
+                public_key
+            }
         }
     }
 }
@@ -236,6 +245,16 @@ fn ensure_ours(name: &InterfaceName, backend: Backend) -> Result<(), WireGuardEr
 #[must_use]
 pub fn socket_path(name: &InterfaceName) -> PathBuf {
     PathBuf::from(format!("/var/run/wireguard/{name}.sock"))
+}
+
+/// Whether the UAPI socket of this name was opened in the calling thread's network namespace: sockets belong to a
+/// namespace, while their files are wherever /var/run is shared, and two namespaces may have an interface of one name.
+#[must_use]
+pub fn socket_is_here(name: &InterfaceName) -> bool {
+    let listed = std::fs::read_to_string("/proc/thread-self/net/unix").unwrap_or_default();
+    // Bound as /var/run or as /run, which is the same place.
+    let file = format!("/run/wireguard/{name}.sock");
+    listed.lines().any(|line| line.ends_with(&file))
 }
 
 /// Whether somebody answers at the UAPI socket: an empty `set` changes nothing and is answered at once.

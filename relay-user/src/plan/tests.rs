@@ -1,10 +1,12 @@
 //! The plan as tables of data: what shall be, what is, what is still to do.
 
+mod home;
+
 use std::net::IpAddr;
 
 use super::*;
 use crate::{
-    desired::{BackendChoice, Firewall, InterfaceName},
+    desired::{BackendChoice, Firewall, Hub, InterfaceName},
     firewall::{analysis::TunnelForwarding, packet::Version},
     kernel::datapath::Hook,
     key::PrivateKey,
@@ -36,12 +38,10 @@ fn desired() -> Desired {
     Desired {
         interface: "wg0".parse().unwrap(),
         backend: BackendChoice::Auto,
-        listen_port: 51820,
         mtu: 1420,
         addresses: ["10.9.0.1/24".parse().unwrap(), "fd52:1a9::1/64".parse().unwrap()].into(),
         private_key: PrivateKey::new([9; 32]),
-        endpoint: None,
-        fast_path: FastPathMode::Auto,
+        role: Role::Hub(Hub { listen_port: 51820, endpoint: None, fast_path: FastPathMode::Auto }),
         firewall: Firewall::default(),
         peers: [
             (key(1), peer("home", "10.9.0.2", Some("192.168.40.0/24"))),
@@ -64,7 +64,7 @@ fn settled(desired: &Desired) -> Observed {
         }),
         device: Some(Device {
             public_key: Some(desired.private_key.public_key()),
-            listen_port: desired.listen_port,
+            listen_port: desired.listen_port().unwrap_or(4242),
             fwmark: 0,
             peers: desired
                 .peers
@@ -89,7 +89,7 @@ fn settled(desired: &Desired) -> Observed {
         ..Observed::default()
     };
     let maps = datapath_plan::desired_maps(
-        desired,
+        &desired.into(),
         observed.device.as_ref(),
         INDEX,
         &observed.routes,
@@ -254,7 +254,7 @@ fn a_reload_touches_only_the_peer_it_is_about() {
 fn off_takes_the_program_away_and_asks_for_nothing_else() {
     let mut desired = desired();
     let mut observed = settled(&desired);
-    desired.fast_path = FastPathMode::Off;
+    desired.role = Role::Hub(Hub { listen_port: 51820, endpoint: None, fast_path: FastPathMode::Off });
     let off = FastPath::off("test");
     assert_eq!(plan(&desired, Backend::Kernel, &observed, &off), [Change::UnloadFastPath]);
     observed.maps = None;

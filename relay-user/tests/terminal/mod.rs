@@ -56,6 +56,7 @@ impl Terminal {
         let mut command = Command::new(env!("CARGO_BIN_EXE_relay"));
         command.args(args).env_clear().stdin(Stdio::null());
         command.env("RELAY_CONFIG", self.config()).env("RELAY_SOCKET", self.folder.path().join("relay.sock"));
+        command.env("RELAY_STATE_DIR", self.folder.path().join("state"));
         command
     }
 

@@ -9,7 +9,7 @@ use std::{
 use clap::Parser;
 use nix::sys::signal::{SigSet, Signal};
 use relay_tests::{
-    lab::{World, story},
+    lab::{Cabin, World, story},
     netns,
 };
 
@@ -37,9 +37,9 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     clean_up_when_told_to_end();
-    let outcome = story::tell(&cli.relay, |world| {
+    let outcome = story::tell(&cli.relay, |world, cabin| {
         if cli.keep {
-            keep(world);
+            keep(world, cabin);
         }
     });
     if cli.json {
@@ -76,10 +76,10 @@ fn clean_up_when_told_to_end() {
     });
 }
 
-fn keep(world: &World) {
+fn keep(world: &World, cabin: &Cabin) {
     KEEPING.store(true, Ordering::SeqCst);
     eprintln!("\nIt stays up until Ctrl-C. Enter a machine with\n");
-    for machine in world.machines() {
+    for machine in world.machines().into_iter().chain(cabin.machines()) {
         eprintln!("  sudo {} bash", machine.entering());
     }
     eprintln!(

@@ -1,6 +1,7 @@
 //! The laboratory: DESIGN's picture in network namespaces, with the real `relay` in the middle and a stock WireGuard
 //! at both ends. [`story::tell`] is what `cargo xtask lab` shows; tests take the parts.
 
+pub mod cabin;
 pub mod echo;
 pub mod peer;
 pub mod pings;
@@ -13,10 +14,11 @@ use std::{path::Path, time::Duration};
 
 use anyhow::{Result, ensure};
 
+pub use cabin::Cabin;
 pub use relay::{Relay, Stats};
 pub use world::World;
 
-use crate::netns::wait_for;
+use crate::netns::{Netns, wait_for};
 
 /// How long a handshake, or the daemon's notice of one, may take; a lost initiation is repeated after 5 s.
 const DEADLINE: Duration = Duration::from_secs(40);
@@ -32,6 +34,30 @@ pub fn connect_home(world: &World, relay: &Relay<'_>) -> Result<String> {
     let config = relay.run(&["peer", "add", "home", "--lan", v4, "--lan", v6])?;
     peer::wg_quick_up(&world.home, "home", &config)?;
     Ok(config)
+}
+
+/// Makes the home server, with its LANs, a home that runs relay itself: invited, joined, approved and up.
+pub fn join_home<'a>(world: &'a World, hub: &Relay<'_>, binary: &Path) -> Result<Relay<'a>> {
+    join(&world.home, "home", world::LANS, hub, binary)
+}
+
+/// The same with the cabin's server.
+pub fn join_cabin<'a>(cabin: &'a Cabin, hub: &Relay<'_>, binary: &Path) -> Result<Relay<'a>> {
+    join(&cabin.server, "cabin", cabin::LANS, hub, binary)
+}
+
+fn join<'a>(
+    machine: &'a Netns,
+    name: &str,
+    [v4, v6]: [&str; 2],
+    hub: &Relay<'_>,
+    binary: &Path,
+) -> Result<Relay<'a>> {
+    let invited = hub.run(&["peer", "invite", name, "--lan", v4, "--lan", v6])?;
+    let (mut home, joined) = Relay::join(machine, binary, &invited, &[])?;
+    hub.approve(&joined)?;
+    home.up()?;
+    Ok(home)
 }
 
 /// Adds the phone and gives it the printed configuration; returns that configuration (a secret).

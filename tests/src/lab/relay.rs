@@ -1,4 +1,4 @@
-//! The real `relay` on the VPS, driven by its command line like a person would.
+//! The real `relay` on the VPS or at home, driven by its command line like a person would.
 
 use std::{
     env, fs,
@@ -70,6 +70,20 @@ impl<'a> Relay<'a> {
         Ok(relay)
     }
 
+    /// Makes the machine a home with `relay join`, from what `relay peer invite` printed on the hub; returns the command
+    /// that the hub needs too.
+    pub fn join(machine: &'a Netns, binary: &Path, invited: &str, args: &[&str]) -> Result<(Self, String)> {
+        machine.run("mkdir -p -m 0700 /run/lab")?;
+        let relay = Self { machine, binary: binary.to_path_buf(), daemon: None };
+        let joined = relay.run(&[&["join", word(invited)?], args].concat())?;
+        Ok((relay, joined))
+    }
+
+    /// Lets a home in, by what `relay join` printed there.
+    pub fn approve(&self, joined: &str) -> Result<()> {
+        self.run(&["peer", "approve", word(joined)?]).map(drop)
+    }
+
     /// From the next command on it is another binary.
     pub fn upgrade(&mut self, binary: PathBuf) {
         self.binary = binary;
@@ -136,6 +150,14 @@ impl<'a> Relay<'a> {
         let mut command = self.machine.command("setpriv");
         let without: Vec<String> = capabilities.iter().map(|name| format!("-{name}")).collect();
         command.args(["--bounding-set", &without.join(","), "--"]).arg(&self.binary);
+        self.start(command, args)
+    }
+
+    /// As [`Relay::spawn`], with these of root's capabilities and no others.
+    pub fn spawn_with_only(&self, capabilities: &[String], args: &[&str]) -> Result<u32> {
+        let mut command = self.machine.command("setpriv");
+        let only: String = capabilities.iter().map(|name| format!(",+{name}")).collect();
+        command.args(["--bounding-set", &format!("-all{only}"), "--"]).arg(&self.binary);
         self.start(command, args)
     }
 
@@ -217,6 +239,11 @@ impl<'a> Relay<'a> {
             Ok(before)
         })
     }
+}
+
+/// The line at the end of a command that relay printed.
+fn word(command: &str) -> Result<&str> {
+    command.split_whitespace().last().context("relay printed no line")
 }
 
 /// `relay stats --json`, as data.

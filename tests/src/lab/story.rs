@@ -1,14 +1,20 @@
 //! The story of the laboratory, step by step: each step is told on stderr, timed, and a line in the results.
 
-use std::{fmt::Display, path::Path, time::Instant};
+use std::{
+    fmt::Display,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 use super::{
-    DEADLINE, Relay, UDP_TIMEOUT, World, carried_whole, connect_home, connect_phone,
+    Cabin, DEADLINE, Relay, UDP_TIMEOUT, World,
+    cabin::{STOVE4, STOVE6},
+    carried_whole, connect_home, connect_phone,
     echo::{self, Echo},
-    peer,
+    join_cabin, peer,
     web::{self, Server, noise, sha256},
     world::{HOME_PUBLIC, NAS4, NAS6},
 };
@@ -20,6 +26,8 @@ const UPLOAD: usize = 16 << 20;
 const DATAGRAMS: u32 = 200;
 /// Fits into one packet of the tunnel.
 const DATAGRAM: usize = 1200;
+/// How long one question may take before it is asked again; it takes 10 ms.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// The least part of the bulk's packets that must take the fast path.
 const SHARE: f64 = 0.95;
 
@@ -73,32 +81,36 @@ fn seconds(begun: Instant) -> f64 {
 }
 
 /// Tells it with that `relay`. `at_the_end` sees the world while it is still up, also after a failure.
-pub fn tell(binary: &Path, at_the_end: impl FnOnce(&World)) -> Outcome {
+pub fn tell(binary: &Path, at_the_end: impl FnOnce(&World, &Cabin)) -> Outcome {
     let mut outcome =
         Outcome { steps: Vec::new(), facts: serde_json::Map::new(), failed: false, begun: Instant::now() };
-    let world =
-        outcome.step("an internet, a VPS, a home behind carrier-grade NAT, a phone behind its own", || {
+    let world = outcome.step(
+        "an internet, a VPS, two homes behind carrier-grade NAT, a phone behind its own",
+        || {
             let world = World::new(UDP_TIMEOUT)?;
+            let cabin = Cabin::new(&world)?;
             let told = format!(
                 "{} machines; the NATs forget UDP after {} s",
-                world.machines().len(),
+                world.machines().len() + cabin.machines().len(),
                 UDP_TIMEOUT.as_secs()
             );
-            Ok((world, told))
-        });
-    let Ok(world) = world else {
+            Ok(((world, cabin), told))
+        },
+    );
+    let Ok((world, cabin)) = world else {
         outcome.failed = true;
         return outcome;
     };
-    outcome.failed = in_the_world(&mut outcome, &world, binary, at_the_end).is_err();
+    outcome.failed = in_the_world(&mut outcome, &world, &cabin, binary, at_the_end).is_err();
     outcome
 }
 
 fn in_the_world(
     outcome: &mut Outcome,
     world: &World,
+    cabin: &Cabin,
     binary: &Path,
-    at_the_end: impl FnOnce(&World),
+    at_the_end: impl FnOnce(&World, &Cabin),
 ) -> Result<()> {
     let mut relay = outcome.step("relay init on the VPS", || {
         Relay::init(&world.vps, binary).map(|relay| (relay, "a configuration, and nothing started yet"))
@@ -106,18 +118,25 @@ fn in_the_world(
     let bulk = noise(1, BULK);
     let _nas = Server::start(&world.nas, [("/", PAGE.to_vec()), ("/bulk", bulk.clone())])?;
     let _home = Server::start(&world.home, [("/", PAGE.to_vec())])?;
+    let _stove = Server::start(&cabin.stove, [("/", PAGE.to_vec())])?;
     let _phone = Server::start(&world.phone, [("/photo", noise(2, 4 << 20))])?;
-    let told = with_relay(outcome, world, &mut relay, &bulk);
+    let told = with_relay(outcome, world, (cabin, binary), &mut relay, &bulk);
     if told.is_err() {
         eprintln!("\nwhat relay up said:\n{}", relay.log());
     }
-    at_the_end(world);
+    at_the_end(world, cabin);
     let down =
         outcome.step("relay down leaves nothing behind", || down(world, &relay).map(|told| ((), told)));
     told.and(down)
 }
 
-fn with_relay(outcome: &mut Outcome, world: &World, relay: &mut Relay<'_>, bulk: &[u8]) -> Result<()> {
+fn with_relay(
+    outcome: &mut Outcome,
+    world: &World,
+    (cabin, binary): (&Cabin, &Path),
+    relay: &mut Relay<'_>,
+    bulk: &[u8],
+) -> Result<()> {
     outcome.step("relay up on the VPS", || {
         relay.up()?;
         let stats = relay.stats()?;
@@ -149,13 +168,38 @@ fn with_relay(outcome: &mut Outcome, world: &World, relay: &mut Relay<'_>, bulk:
         ensure!(endpoint.to_string().contains(HOME_PUBLIC), "relay sees {endpoint}, not the ISP's address");
         Ok(((), format!("handshake; relay sees {endpoint}")))
     })?;
+    let cabin_relay = outcome.step(
+        "a second home by relay itself: peer invite, join at the cabin, peer approve",
+        || {
+            let home = join_cabin(cabin, relay, binary)?;
+            wait_for("the cabin's handshake", DEADLINE, || relay.stats()?.handshake("cabin"))?;
+            Ok((home, "two lines, and the key never left the cabin"))
+        },
+    )?;
     let phone_config = outcome
         .step("relay peer add phone; its configuration, as printed, to wg-quick there", || {
             Ok((connect_phone(world, relay)?, "up"))
         })?;
     fetches(outcome, world, &home_config)?;
+    outcome.step("the phone fetches from the stove in the cabin, which sees its own server ask", || {
+        for (stove, server) in [(STOVE4, "192.168.50.2"), (STOVE6, "fd00:50::2")] {
+            wait_for(&format!("an answer from {stove}"), DEADLINE, || {
+                let seen = web::who(&world.phone, stove, PATIENCE)?;
+                ensure!(seen == server, "{stove} saw {seen}");
+                Ok(())
+            })?;
+        }
+        let told = format!("relay status at the cabin:\n\n{}", cabin_relay.run(&["status"])?);
+        Ok(((), told))
+    })?;
     fast_path(outcome, world, relay, bulk)?;
     both_ways(outcome, world, &home_config, &phone_config)?;
+    outcome.step("relay down at the cabin", || {
+        cabin_relay.run(&["down"])?;
+        let left = cabin.server.run("nft list ruleset")? + &cabin.server.run("ip -brief link show")?;
+        ensure!(!left.contains("relay") && !left.contains("wg0"), "{left}");
+        Ok(((), "no interface, no table"))
+    })?;
     outcome
         .step("the counters", || {
             let (stats, table) = (relay.stats()?, relay.run(&["stats"])?);

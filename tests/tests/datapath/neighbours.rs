@@ -70,3 +70,37 @@ fn other_programs_are_listed() {
         Ok(())
     });
 }
+
+/// Whoever must leave an interface as it was takes the qdisc away too, but not from under anybody's filter.
+#[test]
+fn a_qdisc_that_was_added_goes_again() {
+    on_each_hook(|hook| {
+        let mut device = tunnel()?;
+        let interface = interface(&device)?;
+        let before = output("tc qdisc show dev wg0")?;
+        let added = datapath::add_qdisc(&interface, hook)?;
+        ensure!(added == (hook == Hook::Clsact), "added: {added}");
+        ensure!(!datapath::add_qdisc(&interface, hook)?, "added twice");
+        let attached = start(&interface, hook)?;
+        pass(&mut device, 1)?;
+        attached.detach()?;
+        ensure!(programs()? == 0, "{} programs", programs()?);
+        ensure!(redirected(&PinnedMaps::open(&pins())?)? == 1, "the counters are gone");
+        datapath::remove(&pins())?;
+        if hook == Hook::Clsact {
+            let object = tempfile::NamedTempFile::new()?;
+            fs::write(object.path(), EMBEDDED)?;
+            run(&format!(
+                "bpftool prog load {} /sys/fs/bpf/foreign type classifier",
+                object.path().display()
+            ))?;
+            run("tc filter add dev wg0 egress bpf direct-action object-pinned /sys/fs/bpf/foreign")?;
+            ensure!(!datapath::remove_qdisc(interface.index)?, "removed from under a filter");
+            run("tc filter delete dev wg0 egress")?;
+            ensure!(datapath::remove_qdisc(interface.index)?, "not removed");
+        }
+        let after = output("tc qdisc show dev wg0")?;
+        ensure!(before == after, "before: {before}, after: {after}");
+        Ok(())
+    });
+}

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use ipnet::IpNet;
 use relay_user::{
     datapath_plan::{desired_maps, diff},
-    desired::{BackendChoice, Desired, FastPathMode, Firewall, Peer},
+    desired::{BackendChoice, Desired, FastPathMode, Firewall, Hub, Peer, Role},
     kernel::netlink::Netlink,
     key::{PrivateKey, PublicKey},
     maps::{DatapathState, MapChange},
@@ -29,7 +29,7 @@ const SILENT: PublicKey = PublicKey::new([3; 32]);
 /// What brings empty maps to what they shall hold, on a hub with this interface and the routes of the calling thread's
 /// namespace.
 pub(crate) fn changes(index: u32, device: &Device) -> Result<Vec<MapChange>> {
-    let maps = desired_maps(&desired()?, Some(device), index, &routes()?, &BTreeMap::new());
+    let maps = desired_maps(&(&desired()?).into(), Some(device), index, &routes()?, &BTreeMap::new());
     Ok(diff(&maps, false, &DatapathState::default()))
 }
 
@@ -43,12 +43,10 @@ pub(crate) fn desired() -> Result<Desired> {
     Ok(Desired {
         interface: "wg0".parse()?,
         backend: BackendChoice::Auto,
-        listen_port: 51820,
         mtu: MTU.into(),
         addresses: prefixes(&["10.9.0.1/24", "fd52:1a9::1/64"]),
         private_key: HUB_KEY.clone(),
-        endpoint: None,
-        fast_path: FastPathMode::Auto,
+        role: Role::Hub(Hub { listen_port: 51820, endpoint: None, fast_path: FastPathMode::Auto }),
         firewall: Firewall::default(),
         peers: BTreeMap::from([
             (*PHONE, peer("phone", &["10.9.0.3", "fd52:1a9::3"], &[])?),

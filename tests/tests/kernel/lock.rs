@@ -59,3 +59,16 @@ fn kill_9_frees_it() {
         until("the lock to be free", freed).await
     });
 }
+
+#[test]
+fn one_that_is_removed_leaves_nothing_and_can_be_had_anew() {
+    isolated(async || {
+        let run = Path::new("/run/relay");
+        Lock::acquire(run, &name("wg0"))?.remove();
+        assert_eq!(fs::read_dir(run)?.count(), 0);
+        let _again = Lock::acquire(run, &name("wg0"))?;
+        let refused = Lock::acquire(run, &name("wg0")).expect_err("held");
+        assert!(matches!(refused, LockError::Held { .. }), "{refused}");
+        Ok(())
+    });
+}

@@ -48,6 +48,11 @@ pub(super) const NETNS: &[Package] = &[
     package("dbus-daemon", "dbus-daemon", "the bus of a NetworkManager that imports what relay prints"),
     package("zbar-tools", "zbarimg", "reads QR codes as a phone does"),
     package("librsvg2-bin", "rsvg-convert", "draws QR codes that are SVG"),
+    package(
+        "systemd",
+        "systemd-analyze",
+        "judges the unit, and runs it as the PID 1 of a machine of the laboratory",
+    ),
     package("strace", "strace", "kills relay at a system call of its own"),
     package("iputils-ping", "ping", "asks whether a machine answers"),
 ];

@@ -17,6 +17,25 @@ use crate::{
 /// Debian's package of NetworkManager; installed it would bring udev along, and a systemd to match.
 const NETWORK_MANAGER: &str = "network-manager";
 
+/// Debian's package of Prometheus; installed it would bring a server along that runs from then on.
+const PROMETHEUS: &str = "prometheus";
+
+/// Prometheus' own judge of metrics and rules: the host's, or the one that is unpacked.
+pub(crate) fn promtool(env: &Env) -> Result<PathBuf> {
+    const PROGRAM: &str = "promtool";
+    if let Some(found) = find_program(PROGRAM) {
+        return Ok(found);
+    }
+    let cache = env.tools.join(PROMETHEUS);
+    let root = cache.join("root");
+    if !root.is_dir() {
+        super::package_lists_know(PROMETHEUS)?;
+        // It is a Go program, which needs no libraries of other packages.
+        unpack(&[PROMETHEUS.to_owned()], &cache, &root)?;
+    }
+    Ok(root.join("usr/bin").join(PROGRAM))
+}
+
 /// Where NetworkManager's files are: the host's own root, or the one that they are unpacked in.
 pub(crate) fn network_manager(env: &Env) -> Result<PathBuf> {
     if find_program("NetworkManager").is_some() && find_program("nmcli").is_some() {
@@ -38,14 +57,19 @@ pub(crate) fn fetch(package: &str, cache: &Path, root: &Path) -> Result<()> {
     simulate.args(["install", "--simulate", "--no-install-recommends", package]).env("LC_ALL", "C");
     let packages = to_install(&capture(&mut simulate)?);
     ensure!(!packages.is_empty(), "apt would install nothing for {package}");
-    say(format_args!("    downloading {package} and {} that it needs", packages.len() - 1));
+    unpack(&packages, cache, root)
+}
+
+/// Downloads packages and unpacks them as `root`.
+fn unpack(packages: &[String], cache: &Path, root: &Path) -> Result<()> {
+    say(format_args!("    downloading {}", packages.join(" ")));
     let partial = cache.join("partial");
     if partial.exists() {
         fs::remove_dir_all(&partial).with_context(|| format!("removing {}", partial.display()))?;
     }
     let archives = partial.join("archives");
     fs::create_dir_all(&archives).with_context(|| format!("making {}", archives.display()))?;
-    capture(Command::new("apt-get").args(["download", "-qq"]).args(&packages).current_dir(&archives))?;
+    capture(Command::new("apt-get").args(["download", "-qq"]).args(packages).current_dir(&archives))?;
     let unpacked = partial.join("root");
     for entry in fs::read_dir(&archives).with_context(|| format!("looking into {}", archives.display()))? {
         let archive = entry.with_context(|| format!("looking into {}", archives.display()))?.path();

@@ -28,11 +28,14 @@ const EVERYDAY: [&str; 12] = [
 ];
 
 /// Without one of these no test can run. `cargo xtask setup` installs the packages that have them.
-const NEEDED: [&str; 20] = [
+const NEEDED: [&str; 25] = [
     "busybox",
     "conntrack",
     "curl",
     "ethtool",
+    "getent",
+    "groupadd",
+    "groupdel",
     "ip6tables",
     "ip6tables-legacy",
     "ip6tables-restore",
@@ -43,9 +46,11 @@ const NEEDED: [&str; 20] = [
     "iptables-legacy-save",
     "iptables-restore",
     "iptables-save",
+    "journalctl",
     "nft",
     "sh",
     "strace",
+    "systemctl",
     "wg",
     "wg-quick",
     "wireguard-go",
@@ -66,14 +71,18 @@ const WELCOME: [&str; 10] = [
     "tcpdump",
 ];
 
-/// Folders that tools load from by name at run time, and the few files of /etc they read.
-const DATA: [&str; 6] = [
+/// Folders that tools load from by name at run time, and the few files of /etc they read. Of systemd what a machine of
+/// the laboratory starts.
+const DATA: [&str; 9] = [
     "/usr/lib/x86_64-linux-gnu/xtables",
     "/usr/lib/tc",
     "/etc/iproute2",
     "/etc/protocols",
     "/etc/services",
     "/etc/ethertypes",
+    "/usr/lib/systemd/system",
+    "/usr/lib/systemd/systemd",
+    "/usr/lib/systemd/systemd-journald",
 ];
 
 /// Where the modules live that relay and its tests meet; what they depend on comes along.
@@ -219,8 +228,12 @@ pub(crate) fn needs(path: &Path) -> Result<Vec<PathBuf>> {
     if !start.starts_with(b"\x7fELF") {
         return Ok(Vec::new());
     }
-    // ldd fails on static programs: those need nothing.
-    let Ok(listing) = capture(Command::new("ldd").arg(path)) else { return Ok(Vec::new()) };
+    // A library that a program finds in a folder of its own may need another one of that folder. ldd fails on static
+    // programs: those need nothing.
+    let beside = path.parent().unwrap_or(path);
+    let Ok(listing) = capture(Command::new("ldd").arg(path).env("LD_LIBRARY_PATH", beside)) else {
+        return Ok(Vec::new());
+    };
     libraries(&listing).with_context(|| format!("libraries of {}", path.display()))
 }
 

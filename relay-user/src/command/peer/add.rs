@@ -3,15 +3,19 @@
 use std::{collections::BTreeSet, net::IpAddr};
 
 use anyhow::Result;
+use ipnet::IpNet;
+use jiff::Timestamp;
 use serde_spanned::Spanned;
 
 use super::{
-    apply_and_hand_out, endpoint, hand_out::HandOut, keys, preshared::NewPreshared, unknown_endpoint,
+    apply_and_hand_out, endpoint, hand_out::HandOut, keys, pending::Invitations, preshared::NewPreshared,
+    unknown_endpoint,
 };
 use crate::{
     cli::{Files, PeerAddArgs},
     command::{refused, warn},
     config::{self, Config, HostNetwork, MomentWritten, PeerWritten, allocate, edit, file::Editing},
+    failure::Failure,
     key::PublicKey,
     peer_config::{Secrets, wg_quick_with},
 };
@@ -22,9 +26,15 @@ pub(super) async fn run(files: &Files, args: &PeerAddArgs, networks: &[HostNetwo
     let config = config::parse(&files.config, &old, networks)?;
     let endpoint = endpoint(&config).await?.ok_or_else(|| unknown_endpoint(&files.config))?;
 
+    let (now, invitations) = (Timestamp::now(), Invitations::read(editing.path())?);
+    not_invited(args.name.as_str(), &invitations, now)?;
     let (private_key, public_key) = keys(args.public_key)?;
     let addresses = match args.addresses.as_slice() {
-        [] => allocate::next_addresses(&config.desired.addresses, &taken(&config))?,
+        [] => {
+            let mut taken = taken(&config);
+            taken.extend(invitations.open(now).flat_map(|pending| pending.addresses.iter().copied()));
+            allocate::next_addresses(&config.desired.addresses, &taken)?
+        }
         given => given.to_vec(),
     };
     let preshared = args.psk.then(|| NewPreshared::create(editing.path(), args.name.as_str())).transpose()?;
@@ -63,19 +73,33 @@ fn tell(args: &PeerAddArgs, config: &Config, addresses: &[IpAddr], has_private_k
              gives it one that the hub reaches"
         );
     }
+    tell_of_lans(&args.lans, config);
     if !args.lans.is_empty() {
-        if config.desired.peers.values().any(|peer| peer.lans.is_empty()) {
-            eprintln!(
-                "hint: peers added earlier need the LAN in their AllowedIPs, as `relay peer show NAME` prints"
-            );
-        }
         eprintln!(
             "hint: on the home server save it as /etc/wireguard/relay.conf and run `wg-quick up relay`"
         );
     }
 }
 
-fn taken(config: &Config) -> BTreeSet<IpAddr> {
+/// Who else has to hear of new LANs.
+pub(super) fn tell_of_lans(lans: &[IpNet], config: &Config) {
+    if !lans.is_empty() && config.desired.peers.values().any(|peer| peer.lans.is_empty()) {
+        eprintln!(
+            "hint: peers added earlier need the LAN in their AllowedIPs, as `relay peer show NAME` prints"
+        );
+    }
+}
+
+/// Whom an invitation keeps a place for is not to be pushed out of it.
+fn not_invited(name: &str, invitations: &Invitations, now: Timestamp) -> Result<(), Failure> {
+    if invitations.open(now).all(|pending| pending.name.as_str() != name) {
+        return Ok(());
+    }
+    let hint = "`relay peer remove` cancels the invitation";
+    Err(Failure::refused(format!("cannot add peer \"{name}\": it is invited")).hint(hint))
+}
+
+pub(super) fn taken(config: &Config) -> BTreeSet<IpAddr> {
     let peers = [&config.desired.peers, &config.disabled].into_iter().flat_map(|peers| peers.values());
     peers.flat_map(|peer| peer.addresses.iter().copied()).collect()
 }
@@ -87,17 +111,30 @@ fn written(
     preshared_key_file: Option<&str>,
 ) -> PeerWritten {
     PeerWritten {
-        name: spanned(args.name.to_string()),
-        public_key: spanned(public_key.to_string()),
-        addresses: spanned(addresses.iter().map(|address| spanned(address.to_string())).collect()),
-        lans: args.lans.iter().map(|lan| spanned(lan.to_string())).collect(),
         keepalive: args.own.keepalive.map(|seconds| spanned(seconds.into())),
         preshared_key_file: preshared_key_file.map(|name| spanned(name.to_owned())),
-        endpoint: None,
         mtu: args.own.mtu.map(|mtu| spanned(mtu.into())),
         dns: args.own.dns.iter().map(|resolver| spanned(resolver.to_string())).collect(),
         full_tunnel: args.own.full_tunnel,
         expires: args.own.expires.map(|moment| spanned(MomentWritten::Text(moment.to_string()))),
+        ..plain(args.name.as_str(), public_key, addresses, &args.lans)
+    }
+}
+
+/// A peer with nothing but what each must have.
+pub(super) fn plain(name: &str, public_key: &PublicKey, addresses: &[IpAddr], lans: &[IpNet]) -> PeerWritten {
+    PeerWritten {
+        name: spanned(name.to_owned()),
+        public_key: spanned(public_key.to_string()),
+        addresses: spanned(addresses.iter().map(|address| spanned(address.to_string())).collect()),
+        lans: lans.iter().map(|lan| spanned(lan.to_string())).collect(),
+        keepalive: None,
+        preshared_key_file: None,
+        endpoint: None,
+        mtu: None,
+        dns: Vec::new(),
+        full_tunnel: false,
+        expires: None,
         enabled: true,
     }
 }

@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result};
 use jiff::Timestamp;
 
-use super::{apply, edited, load, no_such_peer, preshared::forget_unused};
+use super::{apply, edited, load, no_such_peer, pending::Invitations, preshared::forget_unused};
 use crate::{
     cli::{Files, PeerEnableArgs, PeerRenameArgs, Until},
     command::{refused, warn},
@@ -57,7 +57,14 @@ pub(super) async fn enable(files: &Files, args: &PeerEnableArgs, networks: &[Hos
 pub(super) async fn remove(files: &Files, name: &str, networks: &[HostNetwork]) -> Result<()> {
     let editing = Editing::begin(&files.config)?;
     let old = editing.read()?;
-    let new = edited(name, edit::remove_peer(&old, name))?;
+    let removed = edit::remove_peer(&old, name);
+    if matches!(removed, Err(edit::EditError::NoSuchPeer(_)))
+        && Invitations::read(editing.path())?.remove(name)?
+    {
+        eprintln!("cancelled the invitation of \"{name}\"; its line is void");
+        return Ok(());
+    }
+    let new = edited(name, removed)?;
     if config::parse(&files.config, &new, networks).is_err() {
         // Something else is wrong with the file: say it with the lines of the file that is there.
         config::parse(&files.config, &old, networks)?;

@@ -7,7 +7,10 @@ use jiff::Timestamp;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
-use super::no_such_peer;
+use super::{
+    no_such_peer,
+    pending::{Invitations, Pending},
+};
 use crate::{
     command::{print, print_json},
     config::Config,
@@ -21,7 +24,8 @@ use crate::{
 #[derive(Serialize)]
 pub(super) struct PeerView<'a> {
     name: &'a str,
-    public_key: &'a PublicKey,
+    /// Null for one that is invited and has not answered.
+    public_key: Option<&'a PublicKey>,
     addresses: Vec<String>,
     lans: Vec<String>,
     /// Seconds, null for none.
@@ -39,6 +43,8 @@ pub(super) struct PeerView<'a> {
     expires: Option<String>,
     /// Whether that moment has come.
     expired: bool,
+    /// RFC 3339, until when an invitation may be answered; null for a peer.
+    invited_until: Option<&'a str>,
     /// The wg-quick configuration, where it was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[serde(serialize_with = "as_text")]
@@ -54,7 +60,7 @@ impl<'a> PeerView<'a> {
     pub(super) fn new((public_key, peer, enabled): (&'a PublicKey, &'a Peer, bool)) -> Self {
         Self {
             name: peer.name.as_str(),
-            public_key,
+            public_key: Some(public_key),
             addresses: peer.addresses.iter().map(ToString::to_string).collect(),
             lans: peer.lans.iter().map(ToString::to_string).collect(),
             keepalive: peer.keepalive,
@@ -66,6 +72,28 @@ impl<'a> PeerView<'a> {
             enabled,
             expires: peer.expires.map(|moment| moment.to_string()),
             expired: peer.has_expired(Timestamp::now()),
+            invited_until: None,
+            configuration: None,
+        }
+    }
+
+    /// Of one that is invited.
+    fn invited(pending: &'a Pending) -> Self {
+        Self {
+            name: pending.name.as_str(),
+            public_key: None,
+            addresses: pending.addresses.iter().map(ToString::to_string).collect(),
+            lans: pending.lans.iter().map(ToString::to_string).collect(),
+            keepalive: None,
+            endpoint: None,
+            preshared_key: false,
+            mtu: None,
+            dns: Vec::new(),
+            full_tunnel: false,
+            enabled: false,
+            expires: None,
+            expired: false,
+            invited_until: Some(&pending.expires),
             configuration: None,
         }
     }
@@ -73,6 +101,7 @@ impl<'a> PeerView<'a> {
     /// Whether it takes part, in a word.
     fn state(&self) -> &'static str {
         match (self.enabled, self.expired) {
+            _ if self.invited_until.is_some() => "invited",
             (false, _) => "disabled",
             (true, true) => "expired",
             (true, false) => "enabled",
@@ -80,15 +109,16 @@ impl<'a> PeerView<'a> {
     }
 }
 
-/// All peers in the order of the file.
-pub(super) fn list(config: &Config, json: bool) -> Result<()> {
+/// All peers in the order of the file, then those that are invited.
+pub(super) fn list(config: &Config, invitations: &Invitations, json: bool) -> Result<()> {
     let of = |enabled| {
         let peers = if enabled { &config.desired.peers } else { &config.disabled };
         peers.iter().map(move |(key, peer)| (peer.name.as_str(), (key, peer, enabled)))
     };
     let by_name: HashMap<&str, _> = of(true).chain(of(false)).collect();
+    let peers = config.names().filter_map(|name| by_name.get(name)).map(|&peer| PeerView::new(peer));
     let peers: Vec<PeerView<'_>> =
-        config.names().filter_map(|name| by_name.get(name)).map(|&peer| PeerView::new(peer)).collect();
+        peers.chain(invitations.open(Timestamp::now()).map(PeerView::invited)).collect();
     if json {
         return print_json(&peers);
     }
@@ -103,8 +133,8 @@ pub(super) fn list(config: &Config, json: bool) -> Result<()> {
             peer.addresses.join(","),
             if peer.lans.is_empty() { "-".to_owned() } else { peer.lans.join(",") },
             peer.state().to_owned(),
-            peer.expires.clone().unwrap_or_else(|| "never".to_owned()),
-            peer.public_key.to_string(),
+            peer.invited_until.or(peer.expires.as_deref()).unwrap_or("never").to_owned(),
+            peer.public_key.map_or_else(|| "-".to_owned(), ToString::to_string),
         ]
     });
     print(&columns(&std::iter::once(header).chain(rows).collect::<Vec<_>>(), &[]))
@@ -124,7 +154,7 @@ pub(super) fn show(config: &Config, name: &str, endpoint: Option<&str>, json: bo
     let or_none = |list: &[String]| if list.is_empty() { "none".to_owned() } else { list.join(", ") };
     let mut text = String::new();
     for (what, value) in [
-        ("public key", view.public_key.to_string()),
+        ("public key", key.to_string()),
         ("addresses", view.addresses.join(", ")),
         ("LANs", or_none(&view.lans)),
         ("keepalive", keepalive),

@@ -7,7 +7,9 @@ use proptest::prelude::*;
 
 use super::{key, understand};
 use crate::{
-    config::{FirewallWritten, InterfaceWritten, MomentWritten, PeerWritten, Written, prefix},
+    config::{
+        FirewallWritten, InterfaceWritten, MetricsWritten, MomentWritten, PeerWritten, Written, prefix,
+    },
     desired::{BackendChoice, FastPathMode, Peer},
 };
 
@@ -74,6 +76,7 @@ prop_compose! {
         listen_port in proptest::option::of(1i64..65536),
         mtu in proptest::option::of(1280i64..9000),
         manage: bool,
+        listen in proptest::option::of("[0-9.:]{1,12}"),
         peers in proptest::collection::vec(some_peer(), 0..5),
     ) -> Written {
         Written {
@@ -87,7 +90,10 @@ prop_compose! {
                 backend: BackendChoice::Auto,
                 fast_path: FastPathMode::Off,
             }),
+            hub: None,
+            home: None,
             firewall: FirewallWritten { manage, allow_from: vec![spanned("eth1".to_owned())] },
+            metrics: MetricsWritten { listen: listen.map(spanned) },
             peers: peers.into_iter().map(spanned).collect(),
         }
     }

@@ -73,9 +73,23 @@ pub fn stale(ruleset: &Ruleset, interface: &str, listen_port: u16, exits: &[Exit
     let is_stale = |ours: &Ours| match &ours.way {
         Way::ListenPort(port) => *port != listen_port,
         Way::Tunnel => false,
-        Way::Exit(uplink) | Way::Return(uplink) => exits.iter().all(|exit| exit.uplink != *uplink),
+        Way::Exit(uplink) | Way::Return(uplink) => leads_nowhere(uplink, exits),
     };
     ours(ruleset, interface).into_iter().filter(is_stale).collect()
+}
+
+/// The same at a home, where nothing but the ways to its LANs and back is open.
+#[must_use]
+pub fn stale_at_home(ruleset: &Ruleset, interface: &str, exits: &[Exit]) -> Vec<Ours> {
+    let is_stale = |ours: &Ours| match &ours.way {
+        Way::ListenPort(_) | Way::Tunnel => true,
+        Way::Exit(interface) | Way::Return(interface) => leads_nowhere(interface, exits),
+    };
+    ours(ruleset, interface).into_iter().filter(is_stale).collect()
+}
+
+fn leads_nowhere(interface: &str, exits: &[Exit]) -> bool {
+    exits.iter().all(|exit| exit.uplink != interface)
 }
 
 fn way_of(rule: &Rule, interface: &str) -> Way {

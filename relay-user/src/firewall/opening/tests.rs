@@ -95,3 +95,34 @@ fn what_drops_some_packets_closes_nothing() {
                 -j ACCEPT";
     assert_eq!(commands("", &format!("{limit}{accept}-A INPUT -p udp -j REJECT\n"), &[]), [port]);
 }
+
+/// Docker's FORWARD policy closes a home's ways too, and nothing else of a home is dialled or goes from tunnel to tunnel.
+#[test]
+fn a_home_needs_the_ways_to_its_lans_and_back() {
+    let tables = |chains: &str, rules: &str| {
+        let text = format!("*filter\n:INPUT DROP [0:0]\n:FORWARD DROP [0:0]\n{chains}{rules}COMMIT\n");
+        Ruleset { tables: parse(&text, Family::Ip, Source::Iptables), ..Ruleset::default() }
+    };
+    let prefixes = ["10.9.0.0/24".parse().expect("a prefix")];
+    let exits = [Exit { version: Version::V4, uplink: "lan0".to_owned(), sources: prefixes.to_vec() }];
+    let to_open = |ruleset: &Ruleset| -> Vec<String> {
+        of_home(ruleset, "wg0", &prefixes, &exits).into_iter().map(|opening| opening.command).collect()
+    };
+    let start = "iptables-nft -w -t filter -I DOCKER-USER 1";
+    let tag = "-m comment --comment 'relay wg0'";
+    let expected = [
+        format!("{start} -i wg0 -o lan0 {tag} -j ACCEPT"),
+        format!("{start} -i lan0 -o wg0 -m conntrack --ctstate RELATED,ESTABLISHED {tag} -j ACCEPT"),
+    ];
+    let docker = ":DOCKER-USER - [0:0]\n";
+    let jump = "-A FORWARD -j DOCKER-USER\n";
+    assert_eq!(to_open(&tables(docker, jump)), expected);
+
+    let out = "-A DOCKER-USER -i wg0 -o lan0 -m comment --comment \"relay wg0\" -j ACCEPT\n";
+    let back = "-A DOCKER-USER -i lan0 -o wg0 -m conntrack --ctstate RELATED,ESTABLISHED -m comment --comment \
+                \"relay wg0\" -j ACCEPT\n";
+    let opened = tables(docker, &format!("{jump}{out}{back}"));
+    assert_eq!(to_open(&opened), [""; 0]);
+    assert_eq!(stale_at_home(&opened, "wg0", &exits), []);
+    assert_eq!(stale_at_home(&opened, "wg0", &[]).len(), 2, "the LAN moved to another interface");
+}

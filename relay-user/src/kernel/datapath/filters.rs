@@ -42,10 +42,19 @@ impl Filter {
 /// Where the filters sit on clsact.
 const INGRESS: TcHandle = TcHandle { major: TcHandle::CLSACT.major, minor: TcHandle::MIN_INGRESS };
 
-/// The filters, in the order in which they run; none where there is no qdisc for them.
+/// The ingress hook's filters, in the order in which they run; none where there is no qdisc for them.
 pub(super) fn list(ifindex: u32) -> io::Result<Vec<Filter>> {
+    list_at(ifindex, INGRESS)
+}
+
+/// The egress hook's.
+pub(super) fn list_egress(ifindex: u32) -> io::Result<Vec<Filter>> {
+    list_at(ifindex, TcHandle { major: TcHandle::CLSACT.major, minor: TcHandle::MIN_EGRESS })
+}
+
+fn list_at(ifindex: u32, hook: TcHandle) -> io::Result<Vec<Filter>> {
     let mut message = TcMessage::with_index(ifindex.cast_signed());
-    message.header.parent = INGRESS;
+    message.header.parent = hook;
     let replies = request(RouteNetlinkMessage::GetTrafficFilter(message), NLM_F_DUMP)?;
     let filters = replies.into_iter().filter_map(|reply| match reply {
         Reply::Message(RouteNetlinkMessage::NewTrafficFilter(message)) => filter(&message),
@@ -98,6 +107,15 @@ pub(super) fn attach(
         ]),
     ];
     request(RouteNetlinkMessage::NewTrafficFilter(message), flags).map(drop)
+}
+
+/// Deletes the qdisc of the ingress and egress hooks.
+pub(super) fn delete_qdisc(ifindex: u32) -> io::Result<()> {
+    let mut message = TcMessage::with_index(ifindex.cast_signed());
+    message.header.parent = TcHandle::CLSACT;
+    message.header.handle = TcHandle { major: TcHandle::CLSACT.major, minor: 0 };
+    message.attributes.push(TcAttribute::Kind("clsact".into()));
+    request(RouteNetlinkMessage::DelQueueDiscipline(message), NLM_F_ACK).map(drop)
 }
 
 /// `ETH_P_ALL`, include/uapi/linux/if_ether.h.

@@ -148,14 +148,31 @@ fn unpin_link(pins: &Pins) -> Result<(), DatapathError> {
     Ok(())
 }
 
+/// Adds the qdisc that a filter needs; whether it was not there.
+pub(super) fn add_qdisc(interface: &Interface) -> Result<bool, DatapathError> {
+    match tc::qdisc_add_clsact(interface.name.as_str()) {
+        Ok(()) => Ok(true),
+        Err(error) if errno(&error).and_then(io::Error::raw_os_error) == Some(EEXIST) => Ok(false),
+        Err(error) => {
+            Err(DatapathError::caused(format!("add the clsact qdisc to {}", interface.name), &error))
+        }
+    }
+}
+
+/// Removes that qdisc if nobody has a filter on it; whether it is gone.
+pub(super) fn remove_qdisc(ifindex: u32) -> Result<bool, DatapathError> {
+    let failed = |error| DatapathError::io(format!("remove the clsact qdisc of interface {ifindex}"), &error);
+    let egress = filters::list_egress(ifindex).or_else(absent).map_err(failed)?;
+    if !egress.is_empty() || !ingress_filters(ifindex)?.is_empty() {
+        return Ok(false);
+    }
+    filters::delete_qdisc(ifindex).or_else(absent).map_err(failed)?;
+    Ok(true)
+}
+
 fn attach_clsact(program: &SchedClassifier, interface: &Interface) -> Result<(), DatapathError> {
     let act = || format!("attach the program to {}", interface.name);
-    match tc::qdisc_add_clsact(interface.name.as_str()) {
-        Err(error) if errno(&error).and_then(io::Error::raw_os_error) != Some(EEXIST) => {
-            return Err(DatapathError::caused(format!("add the clsact qdisc to {}", interface.name), &error));
-        }
-        _ => {}
-    }
+    add_qdisc(interface)?;
     let ours = our_filters(interface.index)?;
     let fd = program.fd().map_err(|error| DatapathError::program(act(), error))?;
     filters::attach(interface.index, program::TUNNEL, fd.as_fd(), ours.first())

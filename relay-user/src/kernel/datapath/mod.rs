@@ -112,6 +112,15 @@ impl Datapath {
         &self.interface
     }
 
+    /// Takes the program off the device that it was attached to, whatever its name is by now; the maps stay pinned.
+    /// Does nothing where the device is gone.
+    ///
+    /// # Errors
+    /// The kernel refuses; calling [`remove`] goes on where it stopped.
+    pub fn detach(self) -> Result<(), DatapathError> {
+        hook::detach(&self.pins, Some(self.interface.index))
+    }
+
     /// Whether the program still sits on the interface, and how; `None` after somebody took it off or the device was
     /// made anew.
     ///
@@ -157,6 +166,27 @@ pub fn attached(interface: &Interface, pins: &Pins) -> Result<Option<Hook>, Data
 /// The kernel refuses the question (CAP_NET_ADMIN, CAP_BPF).
 pub fn foreign_programs(ifindex: u32, pins: &Pins) -> Result<Vec<String>, DatapathError> {
     hook::foreign(ifindex, pins)
+}
+
+/// Adds what a program needs to be attached by that hook, and says whether that was not there: whoever must leave an
+/// interface as it was remembers it, and calls [`remove_qdisc`] at the end. TCX needs nothing.
+///
+/// # Errors
+/// The kernel refuses.
+pub fn add_qdisc(interface: &Interface, hook: Hook) -> Result<bool, DatapathError> {
+    match hook {
+        Hook::Tcx => Ok(false),
+        Hook::Clsact => hook::add_qdisc(interface),
+    }
+}
+
+/// Removes what [`add_qdisc`] added, unless somebody has put a filter on it since; whether it is gone. The kernel stops
+/// the device's queues for a moment and drops what is sent meanwhile.
+///
+/// # Errors
+/// The kernel refuses.
+pub fn remove_qdisc(ifindex: u32) -> Result<bool, DatapathError> {
+    hook::remove_qdisc(ifindex)
 }
 
 /// Takes the program off and removes every pin of the interface. Does nothing where there is nothing, and works after

@@ -4,6 +4,8 @@
 //! /sys/fs/bpf/relay/<interface>/link          the TCX link (none on clsact)
 //! /sys/fs/bpf/relay/<interface>/<LAYOUT>/…    the maps of that layout
 //! ```
+//!
+//! An interface of another network namespace has a folder `<interface>@<inode of the namespace>`.
 
 use std::{
     fs, io,
@@ -28,6 +30,8 @@ pub const PIN_ROOT: &str = "/sys/fs/bpf/relay";
 pub struct Pins {
     root: PathBuf,
     interface: InterfaceName,
+    /// The inode of the interface's network namespace, if that is not our own.
+    namespace: Option<u64>,
 }
 
 impl Pins {
@@ -39,7 +43,13 @@ impl Pins {
 
     /// Under another folder, whose parent is a bpf file system's mount point.
     pub fn under(root: impl Into<PathBuf>, interface: InterfaceName) -> Self {
-        Self { root: root.into(), interface }
+        Self { root: root.into(), interface, namespace: None }
+    }
+
+    /// Under [`PIN_ROOT`], of an interface of another network namespace; `None` for our own.
+    #[must_use]
+    pub fn in_namespace(interface: InterfaceName, inode: Option<u64>) -> Self {
+        Self { root: PIN_ROOT.into(), interface, namespace: inode }
     }
 
     /// The interface they belong to.
@@ -51,7 +61,11 @@ impl Pins {
     /// The interface's folder.
     #[must_use]
     pub fn folder(&self) -> PathBuf {
-        self.root.join(self.interface.as_str())
+        self.root.join(match self.namespace {
+            // No interface has an `@` in its name.
+            Some(inode) => format!("{}@{inode}", self.interface),
+            None => self.interface.to_string(),
+        })
     }
 
     /// Whether anything is pinned for the interface.
@@ -99,8 +113,16 @@ impl Pins {
         remove_all(&self.folder())?;
         match fs::remove_dir(&self.root) {
             Ok(()) => Ok(()),
+            // In the sandbox of systemd's service the folder is a mount in what is read-only; `relay down`, which stands
+            // outside, removes it then.
             Err(error)
-                if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty) =>
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound
+                        | io::ErrorKind::DirectoryNotEmpty
+                        | io::ErrorKind::ReadOnlyFilesystem
+                        | io::ErrorKind::ResourceBusy
+                ) =>
             {
                 Ok(())
             }

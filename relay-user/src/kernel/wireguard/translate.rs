@@ -16,8 +16,14 @@ use crate::{
 /// A change in messages of not more than `prefixes` allowed IPs: the first replaces, the others add.
 pub(super) fn pieces(change: &PeerChange, prefixes: usize) -> Vec<wg::PeerConfigBuilder> {
     let key = wg::Key(*change.public_key().as_bytes());
-    let PeerChange::Set { preshared_key, endpoint, allowed_ips, keepalive, .. } = change else {
-        return vec![wg::PeerConfigBuilder::new(&key).remove()];
+    let (preshared_key, endpoint, allowed_ips, keepalive) = match change {
+        PeerChange::Set { preshared_key, endpoint, allowed_ips, keepalive, .. } => {
+            (preshared_key, endpoint, allowed_ips, keepalive)
+        }
+        PeerChange::Dial { endpoint, .. } => {
+            return vec![wg::PeerConfigBuilder::new(&key).set_endpoint(*endpoint)];
+        }
+        PeerChange::Remove(_) => return vec![wg::PeerConfigBuilder::new(&key).remove()],
     };
     let mut chunks = allowed_ips.chunks(prefixes);
     let mut first = with_prefixes(wg::PeerConfigBuilder::new(&key), chunks.next().unwrap_or_default())
