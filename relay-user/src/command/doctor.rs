@@ -18,6 +18,12 @@ const WARNINGS: u8 = 3;
 pub async fn run(files: &Files, args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     let peer = args.peer.as_ref().map(|name| name.as_str());
     let facts = look::look(files, peer).await?;
+    if facts.config.as_ref().is_ok_and(|config| config.desired.home().is_some()) {
+        let failure =
+            Failure::refused(format!("{} is a home's, and the doctor looks at hubs", facts.path.display()));
+        let hint = "`relay status` says how this end is; `relay doctor` with this home's name, on the hub, follows the way";
+        return Err(failure.hint(hint).into());
+    }
     let report = match peer {
         None => doctor::examine(&facts),
         Some(name) => {

@@ -100,19 +100,21 @@ pub async fn look(files: &Files, peer: Option<&str>) -> anyhow::Result<Facts> {
         return Ok(facts);
     };
     let desired = config.desired.in_force(facts.timestamp()).into_owned();
+    // A home has another end's troubles, and its `status` tells them.
+    let Some(port) = desired.listen_port() else { return Ok(facts) };
     facts.link = netlink.link(&desired.interface).await?;
     facts.relays = relays(&links, &desired.interface);
     if root {
-        facts.host = host(&desired, &netlink, facts.status()).await;
+        facts.host = host(&desired, port, &netlink, facts.status()).await;
         facts.device = facts.host.as_ref().ok().and_then(|host| host.observed.device.clone());
     }
-    facts.port_taken = port_taken(&facts, &desired);
+    facts.port_taken = port_taken(&facts, port);
     facts.uplink = uplink(&netlink, &links, &desired, facts.device.as_ref()).await?;
-    if let Some(endpoint) = &desired.endpoint {
+    if let Some(endpoint) = desired.endpoint() {
         facts.endpoint = Some(resolve(endpoint).await);
     }
     if root {
-        through_the_tunnel(&mut facts, &desired, peer).await;
+        through_the_tunnel(&mut facts, &desired, port, peer).await;
     }
     Ok(facts)
 }
@@ -140,7 +142,12 @@ fn relays(links: &[Link], ours: &InterfaceName) -> Vec<OtherRelay> {
         .collect()
 }
 
-async fn host(desired: &Desired, netlink: &Netlink, status: Option<&Status>) -> Result<HostFacts, String> {
+async fn host(
+    desired: &Desired,
+    port: u16,
+    netlink: &Netlink,
+    status: Option<&Status>,
+) -> Result<HostFacts, String> {
     let failed = |error: crate::host::HostError| chain(&error);
     let mut host = Host::open(desired, netlink.clone(), Path::new(daemon::RUN_DIR)).await.map_err(failed)?;
     if let Some(status) = status {
@@ -161,7 +168,7 @@ async fn host(desired: &Desired, netlink: &Netlink, status: Option<&Status>) -> 
         let still = left(&observed);
         drift.retain(|change| still.contains(change));
     }
-    let closers = closers(desired, &observed).await?;
+    let closers = closers(desired, port, &observed).await?;
     let attached = match (status, &observed.link) {
         (Some(status), _) => status.attached.clone(),
         (None, Some(link)) => {
@@ -173,7 +180,7 @@ async fn host(desired: &Desired, netlink: &Netlink, status: Option<&Status>) -> 
     };
     let decided = match (status, &attached) {
         (Some(status), _) => status.fast_path.clone(),
-        (None, Some(_)) => fast_path::decide(desired, &observed, None),
+        (None, Some(_)) => fast_path::decide(desired.fast_path(), observed.forwarding.as_ref(), None),
         (None, None) => FastPath::off("no program is attached; the kernel forwards"),
     };
     Ok(HostFacts { backend, observed, closers, drift, fast_path: decided, attached })
@@ -191,7 +198,11 @@ fn is_drift(change: &Change) -> bool {
     )
 }
 
-async fn closers(desired: &Desired, observed: &Observed) -> Result<Vec<(opening::Way, String)>, String> {
+async fn closers(
+    desired: &Desired,
+    port: u16,
+    observed: &Observed,
+) -> Result<Vec<(opening::Way, String)>, String> {
     if observed.openings.is_empty() {
         return Ok(Vec::new());
     }
@@ -200,13 +211,12 @@ async fn closers(desired: &Desired, observed: &Observed) -> Result<Vec<(opening:
     let prefixes: Vec<IpNet> = desired.addresses.iter().map(IpNet::trunc).chain(peers).collect();
     let uplink = observed.uplinks.get(&Version::V4).or(observed.uplinks.get(&Version::V6));
     let exits = exit::exits(desired, &observed.uplinks);
-    let (name, port) = (desired.interface.as_str(), desired.listen_port);
+    let name = desired.interface.as_str();
     Ok(opening::closers(&ruleset, name, port, uplink.map(String::as_str), &prefixes, &exits))
 }
 
 /// Whether somebody else has the port, where WireGuard does not.
-fn port_taken(facts: &Facts, desired: &Desired) -> Option<String> {
-    let port = desired.listen_port;
+fn port_taken(facts: &Facts, port: u16) -> Option<String> {
     let ours = facts.device.as_ref().is_some_and(|device| device.listen_port == port);
     let daemons = facts.status().is_some_and(|status| status.listen_port == port);
     if ours || daemons {
@@ -277,12 +287,11 @@ async fn resolve(endpoint: &str) -> Result<Vec<std::net::IpAddr>, String> {
 }
 
 /// Listens and asks at the same time, and reads WireGuard once more: a handshake may be over meanwhile.
-async fn through_the_tunnel(facts: &mut Facts, desired: &Desired, named: Option<&str>) {
+async fn through_the_tunnel(facts: &mut Facts, desired: &Desired, port: u16, named: Option<&str>) {
     let away = |(key, peer): (&crate::key::PublicKey, &Peer)| {
         named.is_none_or(|name| name == peer.name.as_str()) && !facts.is_connected(key)
     };
     let listens = facts.device.is_some() && desired.peers.iter().any(away);
-    let port = desired.listen_port;
     let ear = async {
         if !listens {
             return None;
