@@ -82,10 +82,10 @@ pub enum Command {
     /// Find out what is wrong, and what to do
     Doctor(DoctorArgs),
     /// Print the daemon's numbers as Prometheus takes them
-    #[command(after_help = "Example:\n  relay metrics\n\nThe same over HTTP: `curl --unix-socket \
+    #[command(after_help = "Examples:\n  relay metrics\n  relay metrics --adopted wg0\n\nThe same over HTTP: `curl --unix-socket \
         /run/relay/relay.sock http://relay/metrics`, and, with \
         `listen = \"127.0.0.1:9586\"` under [metrics] in relay.toml, http://127.0.0.1:9586/metrics.")]
-    Metrics,
+    Metrics(WhichArgs),
     /// Add, show, change and remove peers
     Peer(PeerArgs),
     /// Accelerate a WireGuard interface that somebody else keeps, in the foreground
@@ -296,6 +296,14 @@ pub struct ReportArgs {
     /// How to print it.
     #[command(flatten)]
     pub show: ShowArgs,
+    /// Whose.
+    #[command(flatten)]
+    pub which: WhichArgs,
+}
+
+/// Whom what only shows is about.
+#[derive(Debug, Args)]
+pub struct WhichArgs {
     /// An adopted interface in place of the hub
     #[arg(long, value_name = "INTERFACE")]
     pub adopted: Option<InterfaceName>,
@@ -310,8 +318,9 @@ impl Command {
     pub const fn namespace(&self) -> Option<&NamespaceName> {
         match self {
             Self::Adopt(args) | Self::Release(args) => args.netns.as_ref(),
-            Self::Status(args) => args.netns.as_ref(),
-            Self::Stats(args) => args.report.netns.as_ref(),
+            Self::Metrics(which) => which.netns.as_ref(),
+            Self::Status(args) => args.which.netns.as_ref(),
+            Self::Stats(args) => args.report.which.netns.as_ref(),
             _ => None,
         }
     }

@@ -402,13 +402,17 @@ impl Daemon {
     /// What `systemctl status` shows.
     fn in_a_line(&self) -> String {
         let status = self.status();
-        let fast_path = if status.fast_path.is_on() { "on" } else { "off" };
+        let fast_path = match (&status.home, status.fast_path.is_on()) {
+            (Some(_), _) => "",
+            (None, true) => ", fast path on",
+            (None, false) => ", fast path off",
+        };
         let problems = match status.problems.len() {
             0 => String::new(),
             count => format!(", {count} problems: see `relay status`"),
         };
         format!(
-            "{}: {} of {} peers connected, fast path {fast_path}{problems}",
+            "{}: {} of {} peers connected{fast_path}{problems}",
             status.interface, status.peers_connected, status.peers
         )
     }

@@ -399,6 +399,7 @@ mod tests {
             kind: 1,
             table: 254,
             mtu: None,
+            narrowed: false,
         };
         let routes = [
             route("0.0.0.0/0", 2, STATIC),

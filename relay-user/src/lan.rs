@@ -76,6 +76,7 @@ mod tests {
             kind: UNICAST,
             table: MAIN,
             mtu: None,
+            narrowed: false,
         }
     }
 

@@ -42,15 +42,18 @@ fn run(cli: Cli) -> Result<ExitCode> {
             Command::Up(args) => command::up::run(files.clone(), args.down_on_exit).await,
             Command::Down => command::down::run(&files.config, &files.socket).await,
             Command::Reload => command::reload::run(&files.socket).await,
-            Command::Metrics => command::metrics::run(&files.socket).await,
+            Command::Metrics(which) => {
+                let adopted = which.adopted.map(adoption);
+                command::metrics::run(&files.socket, adopted.as_ref()).await
+            }
             Command::Adopt(args) => command::adopt::run(adoption(args.interface)).await,
             Command::Release(args) => command::release::run(&adoption(args.interface)).await,
-            Command::Status(args) => match args.adopted.map(adoption) {
+            Command::Status(args) => match args.which.adopted.map(adoption) {
                 Some(adoption) => command::status::of_adopted(&adoption, args.show.json).await,
                 None => command::status::run(&files.socket, args.show.json).await,
             },
             Command::Stats(args) => {
-                let adopted = args.report.adopted.clone().map(adoption);
+                let adopted = args.report.which.adopted.clone().map(adoption);
                 command::stats::run(&files, adopted.as_ref(), &args).await
             }
         };

@@ -115,6 +115,8 @@ pub struct KernelRoute {
     /// The MTU that the route itself sets in bytes, which the kernel holds forwarded packets to in place of the
     /// interface's.
     pub mtu: Option<u32>,
+    /// Whether it is for packets of one source or type of service alone.
+    pub narrowed: bool,
 }
 
 /// `rtm_protocol` of the routes that relay adds, so that it finds its own again. The number is free in iproute2's

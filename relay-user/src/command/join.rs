@@ -53,7 +53,7 @@ pub async fn run(files: &Files, args: &JoinArgs) -> Result<()> {
     let path = &files.config;
     let networks = surroundings::networks().await?;
     let config = if path.symlink_metadata().is_ok() {
-        let config = joined(path, &networks, &invitation)?;
+        let config = joined(path, &networks, args, &invitation)?;
         eprintln!("{} is of this invitation already; nothing was written", path.display());
         config
     } else {
@@ -74,7 +74,7 @@ pub async fn run(files: &Files, args: &JoinArgs) -> Result<()> {
 }
 
 /// The configuration that is there, if it is what this invitation made.
-fn joined(path: &Path, networks: &[HostNetwork], invitation: &Invitation) -> Result<Config> {
+fn joined(path: &Path, networks: &[HostNetwork], args: &JoinArgs, invitation: &Invitation) -> Result<Config> {
     let other = || {
         Failure::refused(format!("{} exists already, and is not of this invitation", path.display()))
             .hint("`relay down` and move it away to join anew, or name another: `--config PATH`")
@@ -84,6 +84,15 @@ fn joined(path: &Path, networks: &[HostNetwork], invitation: &Invitation) -> Res
     let own = config.desired.addresses.iter().map(IpNet::addr);
     if home.hub != invitation.hub || !own.into_iter().all(|own| invitation.addresses.contains(&own)) {
         return Err(other().into());
+    }
+    let lans: BTreeSet<IpNet> = invitation.lans.iter().map(IpNet::trunc).collect();
+    if home.lans != lans || (args.no_nat && home.nat) {
+        let message =
+            format!("{} exists already, and says another thing of this home's LANs", path.display());
+        let lans = invitation.lans.iter().map(|lan| format!("\"{lan}\"")).collect::<Vec<_>>().join(", ");
+        let nat = if args.no_nat { " and `nat = false`" } else { "" };
+        let hint = format!("write `lans = [{lans}]`{nat} under [home] there, and try again");
+        return Err(Failure::refused(message).hint(hint).into());
     }
     Ok(config)
 }

@@ -65,6 +65,18 @@ pub fn adoption(files: &Files, interface: InterfaceName, namespace: Option<Names
     Options { place, socket }
 }
 
+/// Refuses where another relay answers than the keeper of this adoption: `--socket` may name a hub's.
+async fn keeps(options: &Options) -> Result<(), Failure> {
+    let Ok(status) = client::status(&options.socket).await else { return Ok(()) };
+    if status.config.is_none() && status.interface == options.place.interface.as_str() {
+        return Ok(());
+    }
+    let (socket, interface) = (options.socket.display(), &status.interface);
+    let message = format!("on {socket} another relay answers, which keeps {interface}");
+    Err(Failure::refused(message)
+        .hint("leave out `--socket`, and RELAY_SOCKET: an adoption has a socket of its own"))
+}
+
 /// Says who starts what does not run.
 fn not_adopted(error: ControlError, place: &Place) -> anyhow::Error {
     let absent = matches!(error, ControlError::NotRunning(_));

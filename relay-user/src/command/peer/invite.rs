@@ -65,7 +65,8 @@ pub(super) async fn invite(files: &Files, args: &PeerInviteArgs, networks: &[Hos
         expires: expires.to_string(),
         token: Token::generate().context("cannot read /dev/urandom")?,
     };
-    has_room(files, &text, networks, &invitations, &pending, now).map_err(|errors| refused(&act, &errors))?;
+    has_room(files, &text, networks, invitations.open(now).chain([&pending]))
+        .map_err(|errors| refused(&act, &errors))?;
 
     let line = line(&config, endpoint, &pending, expires).to_line();
     invitations.add(&pending)?;
@@ -127,16 +128,14 @@ fn not_yet_there(
     Ok(())
 }
 
-/// Whether the file, and all that is invited, leave room for it.
-fn has_room(
+/// Whether a file leaves room for all that are invited.
+pub(super) fn has_room<'a>(
     files: &Files,
     text: &str,
     networks: &[HostNetwork],
-    invitations: &Invitations,
-    pending: &Pending,
-    now: Timestamp,
+    invited: impl Iterator<Item = &'a Pending>,
 ) -> Result<(), config::ConfigErrors> {
-    let peers = invitations.open(now).chain([pending]).map(Pending::placeholder);
+    let peers = invited.map(Pending::placeholder);
     // Neither the generator nor the text fails here that did not fail before; if one does, approving says so.
     let Ok(peers) = peers.collect::<Result<Vec<_>>>() else { return Ok(()) };
     let Ok(all) = edit::add_peers(text, &peers) else { return Ok(()) };
