@@ -14,7 +14,7 @@ use super::{
     probe::Probe,
 };
 use crate::{
-    config::Config,
+    config::{Config, DEFAULT_LISTEN_PORT},
     desired::{Backend, Desired},
     firewall::opening,
     key::PublicKey,
@@ -161,6 +161,11 @@ pub const CONNECTED: Duration = Duration::from_secs(180);
 
 /// What a clock may be off before it is worth a word.
 pub const SLACK: Duration = Duration::from_secs(60);
+
+/// The UDP port of a hub; the doctor looks at no other end.
+pub(super) fn listen_port(desired: &Desired) -> u16 {
+    desired.listen_port().unwrap_or(DEFAULT_LISTEN_PORT)
+}
 
 impl Facts {
     /// The file's meaning, if it has one.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    facts::{Daemon, Facts, Refused, SLACK},
+    facts::{Daemon, Facts, Refused, SLACK, listen_port},
     finding::{Check, Finding},
 };
 use crate::{
@@ -95,9 +95,13 @@ fn daemon(facts: &Facts) -> Vec<Finding> {
         }
     };
     let real = |path: &std::path::Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    if real(status.config.as_ref()) != real(&facts.path) {
-        let seen = format!("relay runs and follows {}, not {}", status.config, facts.path.display());
-        let remedy = format!("relay doctor --config {}, or --socket for the other relay", status.config);
+    let followed = status.config.as_deref().unwrap_or("no file, but an adopted interface");
+    if real(followed.as_ref()) != real(&facts.path) {
+        let seen = format!("relay runs and follows {followed}, not {}", facts.path.display());
+        let remedy = match &status.config {
+            Some(config) => format!("relay doctor --config {config}, or --socket for the other relay"),
+            None => "--socket for the hub's relay".to_owned(),
+        };
         return vec![Finding::fault(Check::Daemon, seen, remedy)];
     }
     let mut findings =
@@ -179,13 +183,13 @@ fn interface(facts: &Facts) -> Vec<Finding> {
             let remedy = "see what it names; `relay status` asks the daemon";
             vec![Finding::fault(Check::Interface, why.clone(), remedy)]
         }
-        _ => vec![Finding::ok(Check::Interface, format!("{name} is up, UDP port {}", desired.listen_port))],
+        _ => vec![Finding::ok(Check::Interface, format!("{name} is up, UDP port {}", listen_port(desired)))],
     }
 }
 
 fn port(facts: &Facts) -> Vec<Finding> {
     let (Some(desired), Some(why)) = (facts.desired(), &facts.port_taken) else { return Vec::new() };
-    let port = desired.listen_port;
+    let port = listen_port(desired);
     let seen = format!("another program holds UDP port {port} ({why})");
     let remedy = format!(
         "`ss -lunp sport = :{port}` names it: end it, or choose another `listen_port` and tell the peers"

@@ -8,7 +8,7 @@ use std::{
 use ipnet::IpNet;
 
 use super::{
-    facts::{Facts, Heard, SLACK},
+    facts::{Facts, Heard, SLACK, listen_port},
     finding::{Check, Finding},
     hub::{span, when},
     initiation::{self, Opened, Sealed},
@@ -70,8 +70,8 @@ fn nobody_ever(facts: &Facts, config: &Config) -> Option<Finding> {
     if peers.peers.is_empty() || seen || !listened || port_is_closed(facts) {
         return None;
     }
-    let port = config.desired.listen_port;
-    let dial = config.desired.endpoint.as_deref().unwrap_or("this host");
+    let port = listen_port(&config.desired);
+    let dial = config.desired.endpoint().unwrap_or("this host");
     Some(Finding::warning(
         Check::Handshake,
         "no peer has got in since the hub is up, and none knocks; no firewall on this host is the reason",

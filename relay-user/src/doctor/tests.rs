@@ -96,6 +96,7 @@ fn route(destination: &str, interface: u32, protocol: u8) -> KernelRoute {
         kind: 1,
         table: 254,
         mtu: None,
+        narrowed: false,
     }
 }
 
@@ -123,13 +124,15 @@ fn healthy() -> Facts {
     let status = Status {
         version: env!("CARGO_PKG_VERSION").into(),
         pid: 42,
-        config: "/nonexistent/relay.toml".into(),
+        config: Some("/nonexistent/relay.toml".into()),
         interface: "wg0".into(),
+        namespace: None,
         backend: Backend::Kernel,
         backend_reason: String::new(),
-        public_key: PrivateKey::new([7; 32]).public_key(),
+        public_key: Some(PrivateKey::new([7; 32]).public_key()),
         listen_port: 51820,
         endpoint: None,
+        home: None,
         fast_path: FastPath::on("nothing filters"),
         attached: Some("tcx".into()),
         peers: 2,
@@ -277,7 +280,7 @@ fn each_fault_is_named() {
         ("no daemon", |f| f.daemon = Daemon::Absent, Check::Daemon, Fault, "not running"),
         ("a hung daemon", |f| f.daemon = Daemon::Broken("hangs".into()), Check::Daemon, Fault, "hangs"),
         ("a problem", |f| status(f).problems = vec!["cannot".into()], Check::Daemon, Fault, "cannot"),
-        ("another file", |f| status(f).config = "/etc/other".into(), Check::Daemon, Fault, "/etc/other"),
+        ("another file", |f| status(f).config = Some("/etc/other".into()), Check::Daemon, Fault, "/etc/other"),
         ("an old daemon", |f| status(f).version = "0.0.1".into(), Check::Daemon, Warning, "0.0.1"),
         (
             "a relay's leftovers",

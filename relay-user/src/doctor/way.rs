@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::{
-    facts::{self, Facts, Host, Uplink},
+    facts::{self, Facts, Host, Uplink, listen_port},
     finding::{Check, Finding},
 };
 use crate::{
@@ -75,7 +75,7 @@ pub fn findings(facts: &Facts) -> Vec<Finding> {
 }
 
 fn closed(desired: &Desired, host: &Host) -> Vec<Finding> {
-    let port = desired.listen_port;
+    let port = listen_port(desired);
     let name = &desired.interface;
     let mut findings: Vec<Finding> = Vec::new();
     let open = |way: &Way| !host.observed.openings.iter().any(|opening| opening.way == *way);
@@ -108,10 +108,10 @@ fn fast_path(desired: &Desired, host: &Host) -> Vec<Finding> {
     let finding = if host.fast_path.is_on() {
         let attached = host.attached.as_ref().map(|hook| format!(", attached by {hook}")).unwrap_or_default();
         Finding::ok(Check::FastPath, format!("on{attached}: {}", host.fast_path.reason))
-    } else if desired.fast_path == FastPathMode::Off {
+    } else if desired.fast_path() == FastPathMode::Off {
         Finding::ok(Check::FastPath, host.fast_path.to_string())
     } else if let (FastPathMode::Auto, Some(TunnelForwarding::Kept { by, hint })) =
-        (desired.fast_path, &host.observed.forwarding)
+        (desired.fast_path(), &host.observed.forwarding)
     {
         Finding::warning(Check::FastPath, format!("off, the kernel forwards: {by}"), hint.clone())
     } else {
@@ -191,7 +191,7 @@ fn mtu(desired: &Desired, uplink: &Uplink) -> Option<Finding> {
 
 fn endpoint(facts: &Facts, desired: &Desired) -> Finding {
     let set = "set `endpoint` under [interface] to this host's public name or address";
-    let Some(endpoint) = &desired.endpoint else {
+    let Some(endpoint) = desired.endpoint() else {
         return Finding::warning(Check::Endpoint, "nobody knows what peers dial", set);
     };
     let addresses = match &facts.endpoint {
@@ -206,12 +206,12 @@ fn endpoint(facts: &Facts, desired: &Desired) -> Finding {
         return Finding::ok(Check::Endpoint, format!("peers dial {endpoint}"));
     };
     let ours = |address: &&IpAddr| uplink.host_addresses.contains(address);
-    let port = host_and_port(endpoint, desired.listen_port).ok().and_then(|text| port_of(&text));
+    let port = host_and_port(endpoint, listen_port(desired)).ok().and_then(|text| port_of(&text));
     if addresses.iter().any(|address| ours(&address)) {
         return match port {
-            Some(port) if port != desired.listen_port => Finding::fault(
+            Some(port) if port != listen_port(desired) => Finding::fault(
                 Check::Endpoint,
-                format!("peers dial {endpoint}, and this hub listens on UDP port {}", desired.listen_port),
+                format!("peers dial {endpoint}, and this hub listens on UDP port {}", listen_port(desired)),
                 "make `endpoint` and `listen_port` under [interface] agree, `relay reload`, and give the peers their \
                  files anew",
             ),
