@@ -77,9 +77,11 @@ pub enum Command {
     /// Show what each peer has received and sent, and by which path
     Stats(StatsArgs),
     /// Print the daemon's numbers as Prometheus takes them
-    #[command(after_help = "Examples:\n  relay metrics\n  relay metrics --adopted wg0\n\nThe same over HTTP: `curl --unix-socket \
+    #[command(
+        after_help = "Examples:\n  relay metrics\n  relay metrics --adopted wg0\n\nThe same over HTTP: `curl --unix-socket \
         /run/relay/relay.sock http://relay/metrics`, and, with \
-        `listen = \"127.0.0.1:9586\"` under [metrics] in relay.toml, http://127.0.0.1:9586/metrics.")]
+        `listen = \"127.0.0.1:9586\"` under [metrics] in relay.toml, http://127.0.0.1:9586/metrics."
+    )]
     Metrics(WhichArgs),
     /// Add, show, change and remove peers
     Peer(PeerArgs),
