@@ -15,11 +15,8 @@ use crate::{
     desired::{Desired, Peer},
     key::PublicKey,
     maps::{DatapathState, MapChange, Maps},
-    observed::{Device, KernelRoute},
+    observed::{Device, KernelRoute, UNICAST},
 };
-
-/// `RTN_UNICAST`, include/uapi/linux/rtnetlink.h.
-const UNICAST: u8 = 1;
 
 /// A tunnel as the fast path sees it, whoever keeps it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,6 +3,7 @@
 pub mod adopt;
 pub mod doctor;
 pub mod down;
+mod first;
 pub mod import;
 pub mod init;
 pub mod install;
@@ -33,6 +34,7 @@ use crate::{
     desired::InterfaceName,
     failure::Failure,
     kernel::namespace::Namespace,
+    report::Status,
 };
 
 /// Unix seconds.
@@ -65,9 +67,17 @@ pub fn adoption(files: &Files, interface: InterfaceName, namespace: Option<Names
     Options { place, socket }
 }
 
-/// Refuses where another relay answers than the keeper of this adoption: `--socket` may name a hub's.
+/// Refuses where another relay answers than the keeper of this adoption.
 async fn keeps(options: &Options) -> Result<(), Failure> {
-    let Ok(status) = client::status(&options.socket).await else { return Ok(()) };
+    match client::status(&options.socket).await {
+        Ok(status) => is_of(&status, options),
+        // Who has no answer is told so by what is asked next.
+        Err(_) => Ok(()),
+    }
+}
+
+/// Refuses what is not said by the keeper of this adoption: `--socket` may name a hub's.
+fn is_of(status: &Status, options: &Options) -> Result<(), Failure> {
     if status.config.is_none() && status.interface == options.place.interface.as_str() {
         return Ok(());
     }

@@ -29,14 +29,7 @@ pub(super) async fn run(files: &Files, args: &PeerAddArgs, networks: &[HostNetwo
     let (now, invitations) = (Timestamp::now(), Invitations::read(editing.path())?);
     not_invited(args.name.as_str(), &invitations, now)?;
     let (private_key, public_key) = keys(args.public_key)?;
-    let addresses = match args.addresses.as_slice() {
-        [] => {
-            let mut taken = taken(&config);
-            taken.extend(invitations.open(now).flat_map(|pending| pending.addresses.iter().copied()));
-            allocate::next_addresses(&config.desired.addresses, &taken)?
-        }
-        given => given.to_vec(),
-    };
+    let addresses = addresses(&args.addresses, &config, &invitations, now)?;
     let preshared = args.psk.then(|| NewPreshared::create(editing.path(), args.name.as_str())).transpose()?;
     let written = written(args, &public_key, &addresses, preshared.as_ref().map(NewPreshared::name));
     let new = edit::add_peer(&old, &written)?;
@@ -100,7 +93,22 @@ pub(super) fn not_invited(name: &str, invitations: &Invitations, now: Timestamp)
     Err(Failure::refused(format!("no other peer can be called \"{name}\": it is invited")).hint(hint))
 }
 
-pub(super) fn taken(config: &Config) -> BTreeSet<IpAddr> {
+/// Those that were asked for, or the next that neither a peer nor an invitation has.
+pub(super) fn addresses(
+    given: &[IpAddr],
+    config: &Config,
+    invitations: &Invitations,
+    now: Timestamp,
+) -> Result<Vec<IpAddr>> {
+    if !given.is_empty() {
+        return Ok(given.to_vec());
+    }
+    let mut taken = taken(config);
+    taken.extend(invitations.open(now).flat_map(|pending| pending.addresses.iter().copied()));
+    Ok(allocate::next_addresses(&config.desired.addresses, &taken)?)
+}
+
+fn taken(config: &Config) -> BTreeSet<IpAddr> {
     let peers = [&config.desired.peers, &config.disabled].into_iter().flat_map(|peers| peers.values());
     peers.flat_map(|peer| peer.addresses.iter().copied()).collect()
 }

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::{
-    add::{taken, tell_of_lans},
+    add::{addresses, tell_of_lans},
     apply, endpoint,
     pending::{Invitations, Pending},
     unknown_endpoint,
@@ -16,7 +16,7 @@ use super::{
 use crate::{
     cli::{Files, PeerApproveArgs, PeerInviteArgs},
     command::{print, print_json, refused, warn},
-    config::{self, Config, HostNetwork, allocate, edit, file::Editing},
+    config::{self, Config, HostNetwork, edit, file::Editing},
     failure::Failure,
     invitation::{Approval, Invitation, Line as _, Token},
 };
@@ -49,14 +49,7 @@ pub(super) async fn invite(files: &Files, args: &PeerInviteArgs, networks: &[Hos
     let act = format!("cannot invite \"{}\"", args.name);
     not_yet_there(&config, &invitations, args, &act)?;
 
-    let addresses = match args.addresses.as_slice() {
-        [] => {
-            let mut taken = taken(&config);
-            taken.extend(invitations.open(now).flat_map(|pending| pending.addresses.iter().copied()));
-            allocate::next_addresses(&config.desired.addresses, &taken)?
-        }
-        given => given.to_vec(),
-    };
+    let addresses = addresses(&args.addresses, &config, &invitations, now)?;
     let expires = Timestamp::from_second((now + VALID).as_second())?;
     let pending = Pending {
         name: args.name.clone(),
