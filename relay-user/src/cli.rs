@@ -5,7 +5,10 @@ mod peer;
 use std::path::PathBuf;
 
 use crate::{
-    config::DEFAULT_PATH, desired::InterfaceName, history::since::Since, kernel::namespace::NamespaceName,
+    config::DEFAULT_PATH,
+    desired::{InterfaceName, PeerName},
+    history::since::Since,
+    kernel::namespace::NamespaceName,
 };
 use clap::{Args, Parser, Subcommand};
 use ipnet::{Ipv4Net, Ipv6Net};
@@ -76,11 +79,15 @@ pub enum Command {
     Status(ReportArgs),
     /// Show what each peer has received and sent, and by which path
     Stats(StatsArgs),
+    /// Find out what is wrong, and what to do
+    Doctor(DoctorArgs),
     /// Print the daemon's numbers as Prometheus takes them
-    #[command(after_help = "Example:\n  relay metrics\n\nThe same over HTTP: `curl --unix-socket \
+    #[command(
+        after_help = "Examples:\n  relay metrics\n  relay metrics --adopted wg0\n\nThe same over HTTP: `curl --unix-socket \
         /run/relay/relay.sock http://relay/metrics`, and, with \
-        `listen = \"127.0.0.1:9586\"` under [metrics] in relay.toml, http://127.0.0.1:9586/metrics.")]
-    Metrics,
+        `listen = \"127.0.0.1:9586\"` under [metrics] in relay.toml, http://127.0.0.1:9586/metrics."
+    )]
+    Metrics(WhichArgs),
     /// Add, show, change and remove peers
     Peer(PeerArgs),
     /// Accelerate a WireGuard interface that somebody else keeps, in the foreground
@@ -291,6 +298,14 @@ pub struct ReportArgs {
     /// How to print it.
     #[command(flatten)]
     pub show: ShowArgs,
+    /// Whose.
+    #[command(flatten)]
+    pub which: WhichArgs,
+}
+
+/// Whom what only shows is about.
+#[derive(Debug, Args)]
+pub struct WhichArgs {
     /// An adopted interface in place of the hub
     #[arg(long, value_name = "INTERFACE")]
     pub adopted: Option<InterfaceName>,
@@ -305,11 +320,33 @@ impl Command {
     pub const fn namespace(&self) -> Option<&NamespaceName> {
         match self {
             Self::Adopt(args) | Self::Release(args) => args.netns.as_ref(),
-            Self::Status(args) => args.netns.as_ref(),
-            Self::Stats(args) => args.report.netns.as_ref(),
+            Self::Metrics(which) => which.netns.as_ref(),
+            Self::Status(args) => args.which.netns.as_ref(),
+            Self::Stats(args) => args.report.which.netns.as_ref(),
             _ => None,
         }
     }
+}
+
+/// `relay doctor`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  relay doctor
+  relay doctor home
+  relay doctor --json
+
+Each line is a check: ok, a warning or a fault, what was seen, and what to do. With a peer, it follows that one from end
+to end and says where the way breaks. It changes nothing; a few pings go through the tunnel, and where a peer is not
+connected it listens six seconds for those who knock.
+
+Exit codes: 0 nothing amiss, 3 warnings, 1 a fault (or it could not look), 2 wrong command line.")]
+pub struct DoctorArgs {
+    /// The peer to follow
+    #[arg(value_name = "PEER")]
+    pub peer: Option<PeerName>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[cfg(test)]

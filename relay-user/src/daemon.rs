@@ -401,16 +401,21 @@ impl Daemon {
 
     /// What `systemctl status` shows.
     fn in_a_line(&self) -> String {
-        let status = self.status();
-        let fast_path = if status.fast_path.is_on() { "on" } else { "off" };
-        let problems = match status.problems.len() {
+        let desired = &self.config.desired;
+        let device = self.applied.observed.device.as_ref();
+        let connected = device.map_or(0, |device| stats::connected(device, SystemTime::now()));
+        let peers = desired.peers.len() - self.expired.len();
+        let on = self.applied.fast_path.as_ref().is_some_and(FastPath::is_on);
+        let fast_path = match &desired.role {
+            Role::Home(_) => "",
+            Role::Hub(_) if on => ", fast path on",
+            Role::Hub(_) => ", fast path off",
+        };
+        let problems = match self.problems().len() + usize::from(self.history.problem().is_some()) {
             0 => String::new(),
             count => format!(", {count} problems: see `relay status`"),
         };
-        format!(
-            "{}: {} of {} peers connected, fast path {fast_path}{problems}",
-            status.interface, status.peers_connected, status.peers
-        )
+        format!("{}: {connected} of {peers} peers connected{fast_path}{problems}", desired.interface)
     }
 
     fn fast_path(&self) -> FastPath {

@@ -15,11 +15,8 @@ use crate::{
     desired::{Desired, Peer},
     key::PublicKey,
     maps::{DatapathState, MapChange, Maps},
-    observed::{Device, KernelRoute},
+    observed::{Device, KernelRoute, UNICAST},
 };
-
-/// `RTN_UNICAST`, include/uapi/linux/rtnetlink.h.
-const UNICAST: u8 = 1;
 
 /// A tunnel as the fast path sees it, whoever keeps it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -196,11 +193,12 @@ pub(crate) fn covering(prefixes: &BTreeSet<IpNet>, prefix: &IpNet) -> Option<u8>
 }
 
 /// As the program does it: by the tunnel, whatever the next hop, up to the tunnel's MTU.
-fn into_tunnel(route: &KernelRoute, ifindex: u32) -> bool {
+pub(crate) fn into_tunnel(route: &KernelRoute, ifindex: u32) -> bool {
     route.interface == Some(ifindex)
         && route.gateway.is_none()
         && route.kind == UNICAST
         && route.mtu.is_none()
+        && !route.narrowed
 }
 
 /// How specific relay's own route into the tunnel is for a peer's prefix: that of the subnet for an address inside

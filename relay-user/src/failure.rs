@@ -69,7 +69,7 @@ fn render(error: &anyhow::Error) -> String {
 }
 
 /// The outermost hint: it knows best what was being done.
-fn hint(error: &anyhow::Error) -> Option<String> {
+pub(crate) fn hint(error: &anyhow::Error) -> Option<String> {
     let context = error.downcast_ref::<Failure>().and_then(|failure| failure.hint.clone());
     context.or_else(|| {
         error.chain().find_map(|cause| {

@@ -4,7 +4,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::Path,
     time::SystemTime,
 };
@@ -18,7 +18,7 @@ use crate::{
     kernel::{
         datapath::{self, Pins},
         firewall as nft,
-        netlink::{Netlink, default_interface},
+        netlink::{Netlink, NetlinkError, default_interface},
         odd_sysctls,
         sysctl::{self, Journal, Sysctl},
         userspace::Userspace,
@@ -26,7 +26,7 @@ use crate::{
     },
     lan,
     maps::Counters,
-    observed::{Device, KernelRoute, Link, LinkKind, Observed},
+    observed::{Device, KernelRoute, Link, LinkKind, Observed, UNICAST},
     report::FastPath,
     resolver::{Resolver, is_silent},
 };
@@ -44,9 +44,6 @@ pub use self::{
 
 /// A route from a router advertisement (include/uapi/linux/rtnetlink.h).
 const RTPROT_RA: u8 = 9;
-
-/// A route to somewhere, as opposed to one that refuses (include/uapi/linux/rtnetlink.h).
-const RTN_UNICAST: u8 = 1;
 
 /// The handles through which one hub is kept.
 pub struct Host {
@@ -136,11 +133,7 @@ impl Host {
             let links = self.netlink.links().await?;
             observed.lan_interfaces =
                 lan::interfaces(&home.lans, &observed.routes, &links, self.interface.as_str());
-            for (lan, interface) in &observed.lan_interfaces {
-                let Some(link) = links.iter().find(|link| link.name == *interface) else { continue };
-                let own = lan::own_address(lan, &self.netlink.addresses(link.index).await?);
-                observed.lan_addresses.extend(own.map(|address| (*lan, address)));
-            }
+            observed.lan_addresses = lan_addresses(&self.netlink, &observed.lan_interfaces, &links).await?;
             observed.hub_addresses = self.hub_addresses(home, observed.device.as_ref());
         }
         observed.router_advertised = self.router_advertised(&observed).await?;
@@ -312,6 +305,24 @@ impl Host {
     }
 }
 
+/// What the machines of each LAN see of this one, by the interface that leads there.
+///
+/// # Errors
+/// The kernel does not say.
+pub async fn lan_addresses(
+    netlink: &Netlink,
+    interfaces: &BTreeMap<IpNet, String>,
+    links: &[Link],
+) -> Result<BTreeMap<IpNet, IpAddr>, NetlinkError> {
+    let mut addresses = BTreeMap::new();
+    for (lan, interface) in interfaces {
+        let Some(link) = links.iter().find(|link| link.name == *interface) else { continue };
+        let own = lan::own_address(lan, &netlink.addresses(link.index).await?);
+        addresses.extend(own.map(|address| (*lan, address)));
+    }
+    Ok(addresses)
+}
+
 /// What else than its firewall the host says about traffic from peer to peer. `rules` are those of policy routing.
 #[must_use]
 pub fn facts(link: Option<&Link>, pins: &Pins, rules: Vec<String>) -> analysis::HostFacts {
@@ -348,7 +359,7 @@ fn observe_homes_firewall(desired: &Desired, ruleset: &Ruleset, observed: &mut O
 fn listeners(routes: &[KernelRoute], forwarding: bool) -> BTreeSet<u32> {
     routes
         .iter()
-        .filter(|route| route.destination.prefix_len() == 0 && route.kind == RTN_UNICAST)
+        .filter(|route| route.destination.prefix_len() == 0 && route.kind == UNICAST)
         .filter(|route| !forwarding || (route.destination.addr().is_ipv6() && route.protocol == RTPROT_RA))
         .filter_map(|route| route.interface)
         .collect()
@@ -399,6 +410,7 @@ mod tests {
             kind: 1,
             table: 254,
             mtu: None,
+            narrowed: false,
         };
         let routes = [
             route("0.0.0.0/0", 2, STATIC),

@@ -7,10 +7,9 @@ use std::{
 
 use ipnet::IpNet;
 
-use crate::observed::{KernelRoute, Link};
+use crate::observed::{KernelRoute, Link, UNICAST};
 
-/// `RTN_UNICAST` and `RT_TABLE_MAIN` (include/uapi/linux/rtnetlink.h).
-const UNICAST: u8 = 1;
+/// `RT_TABLE_MAIN` (include/uapi/linux/rtnetlink.h).
 const MAIN: u32 = 254;
 
 /// The interface of the kernel's best route to each LAN: the narrowest that covers it, else the widest inside of it. A
@@ -76,6 +75,7 @@ mod tests {
             kind: UNICAST,
             table: MAIN,
             mtu: None,
+            narrowed: false,
         }
     }
 

@@ -1,5 +1,6 @@
 //! relay's userspace: from one file to a WireGuard hub whose traffic eBPF forwards, or to a home that dials one.
 
+pub mod address;
 pub mod adopt;
 pub mod cli;
 pub mod command;
@@ -8,6 +9,7 @@ pub mod control;
 pub mod daemon;
 pub mod datapath_plan;
 pub mod desired;
+pub mod doctor;
 pub mod error;
 pub mod failure;
 pub mod fast_path;

@@ -16,12 +16,12 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     log_to_stderr(&cli.command);
     match run(cli) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => failure::report(&error),
     }
 }
 
-fn run(cli: Cli) -> Result<()> {
+fn run(cli: Cli) -> Result<ExitCode> {
     // Before there is a second thread, which would stay behind.
     let namespace = cli.command.namespace().map(Namespace::enter).transpose()?.flatten();
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -31,7 +31,8 @@ fn run(cli: Cli) -> Result<()> {
     let Cli { files, command } = cli;
     let adoption = |interface| command::adoption(&files, interface, namespace.clone());
     runtime.block_on(async {
-        match command {
+        let done = match command {
+            Command::Doctor(args) => return command::doctor::run(&files, &args).await,
             Command::Init(args) => command::init::run(&files, &args).await,
             Command::Join(args) => command::join::run(&files, &args).await,
             Command::Import(args) => command::import::run(&files, &args).await,
@@ -41,18 +42,22 @@ fn run(cli: Cli) -> Result<()> {
             Command::Up(args) => command::up::run(files.clone(), args.down_on_exit).await,
             Command::Down => command::down::run(&files.config, &files.socket).await,
             Command::Reload => command::reload::run(&files.socket).await,
-            Command::Metrics => command::metrics::run(&files.socket).await,
+            Command::Metrics(which) => {
+                let adopted = which.adopted.map(adoption);
+                command::metrics::run(&files.socket, adopted.as_ref()).await
+            }
             Command::Adopt(args) => command::adopt::run(adoption(args.interface)).await,
             Command::Release(args) => command::release::run(&adoption(args.interface)).await,
-            Command::Status(args) => match args.adopted.map(adoption) {
+            Command::Status(args) => match args.which.adopted.map(adoption) {
                 Some(adoption) => command::status::of_adopted(&adoption, args.show.json).await,
                 None => command::status::run(&files.socket, args.show.json).await,
             },
             Command::Stats(args) => {
-                let adopted = args.report.adopted.clone().map(adoption);
+                let adopted = args.report.which.adopted.clone().map(adoption);
                 command::stats::run(&files, adopted.as_ref(), &args).await
             }
-        }
+        };
+        done.map(|()| ExitCode::SUCCESS)
     })
 }
 

@@ -148,7 +148,10 @@ pub fn render(snapshot: &Snapshot) -> String {
         text.family(name, Kind::Gauge, help);
         text.sample(&[interface], value);
     };
-    gauge("relay_fast_path_enabled", "Whether the fast path is on", u64::from(stats.fast_path.is_on()));
+    // A home has none, and nobody shall be woken for that.
+    if status.home.is_none() {
+        gauge("relay_fast_path_enabled", "Whether the fast path is on", u64::from(stats.fast_path.is_on()));
+    }
     gauge("relay_peers", "Peers that take part", status.peers as u64);
     gauge(
         "relay_peers_connected",

@@ -95,6 +95,9 @@ pub struct DevicePeer {
     pub sent: u64,
 }
 
+/// `RTN_UNICAST`: a route to somewhere, as opposed to one that refuses (include/uapi/linux/rtnetlink.h).
+pub const UNICAST: u8 = 1;
+
 /// A route of the main or local table, of either family.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct KernelRoute {
@@ -108,13 +111,15 @@ pub struct KernelRoute {
     pub protocol: u8,
     /// Preference, lower wins; 0 is the IPv4 default, 1,024 the IPv6 one.
     pub metric: u32,
-    /// `RTN_UNICAST` and its siblings (linux/rtnetlink.h).
+    /// [`UNICAST`] or one of its siblings (linux/rtnetlink.h).
     pub kind: u8,
     /// The table, 254 for main, 255 for local.
     pub table: u32,
     /// The MTU that the route itself sets in bytes, which the kernel holds forwarded packets to in place of the
     /// interface's.
     pub mtu: Option<u32>,
+    /// Whether it is for packets of one source or type of service alone.
+    pub narrowed: bool,
 }
 
 /// `rtm_protocol` of the routes that relay adds, so that it finds its own again. The number is free in iproute2's

@@ -18,7 +18,7 @@ use terminal::{INIT, Terminal, promise, without_keys};
 
 #[test]
 fn help() {
-    let commands: [&[&str]; 26] = [
+    let commands: [&[&str]; 27] = [
         &[],
         &["init"],
         &["up"],

@@ -365,6 +365,7 @@ mod tests {
             kind: 1,
             table: 254,
             mtu: None,
+            narrowed: false,
         };
         let key = PublicKey::new([1; 32]);
         let heard = DevicePeer { endpoint: "203.0.113.9:51820".parse().ok(), ..DevicePeer::default() };

@@ -2,7 +2,11 @@
 
 use ipnet::IpNet;
 
-use crate::{datapath_plan::Tunnel, key::PublicKey, observed::KernelRoute};
+use crate::{
+    datapath_plan::{Tunnel, into_tunnel},
+    key::PublicKey,
+    observed::KernelRoute,
+};
 
 /// How a peer without a name is called: by the first characters of its key, as many as tell a few thousand apart.
 #[must_use]
@@ -19,7 +23,7 @@ pub fn missing(
     routes: &[KernelRoute],
     entering: &str,
 ) -> Vec<String> {
-    let inward = |route: &KernelRoute| route.interface == Some(index);
+    let inward = |route: &KernelRoute| into_tunnel(route, index);
     let mut missing = Vec::new();
     for (key, prefix) in tunnel.peers.iter().flat_map(|(key, list)| list.iter().map(move |one| (key, one))) {
         let prefix = prefix.trunc();
@@ -29,7 +33,12 @@ pub fn missing(
             continue;
         }
         let name = peer_name(key);
-        missing.push(if way.is_some_and(|way| way.destination.trunc() == prefix) {
+        missing.push(if way.is_some_and(|way| way.interface == Some(index)) {
+            format!(
+                "{name}: {prefix} is routed into {interface} with conditions of its own (a next hop, an MTU, a source), \
+                 so that it stays with the kernel; {entering}ip route replace {prefix} dev {interface}"
+            )
+        } else if way.is_some_and(|way| way.destination.trunc() == prefix) {
             format!(
                 "{name}: {prefix} is routed elsewhere than into {interface}; `{entering}ip route show {prefix} table \
                  all` shows where"
@@ -75,6 +84,7 @@ mod tests {
             kind: 1,
             table: 254,
             mtu: None,
+            narrowed: false,
         }
     }
 
@@ -83,6 +93,11 @@ mod tests {
         const WG0: u32 = 7;
         const ETH0: u32 = 2;
         const ADD: Option<&str> = Some("has no route into wg0; ip route add LAN dev wg0");
+        const CONDITIONS: Option<&str> = Some(
+            "is routed into wg0 with conditions of its own (a next hop, an MTU, a source), so that it stays with the \
+             kernel; ip route replace LAN dev wg0",
+        );
+        let via = KernelRoute { gateway: Some([10, 9, 0, 2].into()), ..route("192.168.40.0/24", WG0, 0) };
         const ELSEWHERE: Option<&str> =
             Some("is routed elsewhere than into wg0; `ip route show LAN table all` shows where");
         for (lan, routes, expected) in [
@@ -95,6 +110,7 @@ mod tests {
             ("192.168.0.0/16", vec![route("192.168.40.0/24", WG0, 0)], None),
             ("192.168.40.0/24", vec![route("192.168.0.0/16", ETH0, 0)], ADD),
             ("192.168.40.0/24", vec![route("192.168.40.0/24", ETH0, 0)], ELSEWHERE),
+            ("192.168.40.0/24", vec![via], CONDITIONS),
             (
                 "192.168.40.0/24",
                 vec![route("192.168.40.0/24", WG0, 5), route("192.168.40.0/24", ETH0, 1)],

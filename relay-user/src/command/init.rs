@@ -9,13 +9,12 @@ use std::{
 use anyhow::{Context as _, Result};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::{refused, surroundings, warn};
+use super::{first::First, surroundings, warn};
 use crate::{
     cli::{Files, InitArgs, Subnet6},
-    config::{self, Config, HostNetwork, file::Editing, prefix, secret},
+    config::{self, HostNetwork, prefix},
     failure::Failure,
     kernel::netlink::Uplink,
-    key::PrivateKey,
 };
 
 /// What the host says of itself.
@@ -61,7 +60,14 @@ pub async fn run(files: &Files, args: &InitArgs) -> Result<()> {
         Some(manage) => manage,
         None => ask_about_firewall().context("cannot read the answer")?,
     };
-    let config = write(path, args, &host, &text(args, &choice, manage))?;
+    let first = First {
+        path,
+        interface: &args.interface,
+        networks: &host.networks,
+        text: &text(args, &choice, manage),
+        act: "this would be no valid configuration",
+    };
+    let config = first.write(|| exists(path))?;
     warn(&config);
     eprintln!("peers will dial {}, UDP port {} of this host", choice.endpoint, args.listen_port);
     eprintln!("hint: `relay up` starts the hub; `relay peer add home --lan 192.168.40.0/24` adds a home");
@@ -181,33 +187,6 @@ manage = {manage}
         endpoint = choice.endpoint,
         mtu = config::DEFAULT_MTU,
     )
-}
-
-/// Key first, then the file that names it: a power cut between leaves a key that the next attempt takes.
-fn write(path: &Path, args: &InitArgs, host: &Host, text: &str) -> Result<Config> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    secret::create_folder(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
-    let editing = Editing::begin(path)?;
-    if editing.exists() {
-        return Err(exists(path).into());
-    }
-    let key_path = folder.join(format!("{}.key", args.interface));
-    let refused = |errors| refused("this would be no valid configuration", &errors);
-    let config = if key_path.symlink_metadata().is_ok() {
-        eprintln!("taking the private key that is there, {}", key_path.display());
-        config::parse(path, text, &host.networks).map_err(refused)?
-    } else {
-        let key = PrivateKey::generate().context("cannot read /dev/urandom")?;
-        let read = |_: &Path| Ok(secret::Secret { text: key.expose_base64(), mode: 0o600 });
-        let config = config::parse_with(path, text, &host.networks, &read).map_err(refused)?;
-        secret::create(&key_path, &key.expose_base64())
-            .with_context(|| format!("cannot write the private key {}", key_path.display()))?;
-        eprintln!("made a private key, {}", key_path.display());
-        config
-    };
-    editing.save(text)?;
-    eprintln!("wrote {}", path.display());
-    Ok(config)
 }
 
 /// Asks a person; whoever cannot be asked has not agreed.

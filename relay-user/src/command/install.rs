@@ -92,7 +92,10 @@ fn packaged() -> anyhow::Result<Option<String>> {
 /// What a person does next.
 fn next(config: &Path, changed: bool) -> String {
     if !config.exists() {
-        format!("next: `relay init` writes {}, then `systemctl start relay`", config.display())
+        format!(
+            "next: `relay init` (a hub) or `relay join` (a home) writes {}, then `systemctl start relay`",
+            config.display()
+        )
     } else if !booted() {
         "systemd does not run here, so nothing was started: it starts relay when it does".to_owned()
     } else if !is_active(UNIT) {

@@ -6,19 +6,19 @@ use std::{
     path::Path,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use ipnet::IpNet;
 use serde::Serialize;
 use toml_edit::Value;
 
-use super::{print, print_json, refused, surroundings, warn};
+use super::{first::First, print, print_json, surroundings, warn};
 use crate::{
     cli::{Files, JoinArgs},
-    config::{self, Config, HostNetwork, file::Editing, secret},
+    config::{self, Config, HostNetwork},
     failure::Failure,
+    host::lan_addresses,
     invitation::{Approval, Invitation, Line as _},
     kernel::netlink::Netlink,
-    key::PrivateKey,
     lan,
 };
 
@@ -53,7 +53,7 @@ pub async fn run(files: &Files, args: &JoinArgs) -> Result<()> {
     let path = &files.config;
     let networks = surroundings::networks().await?;
     let config = if path.symlink_metadata().is_ok() {
-        let config = joined(path, &networks, &invitation)?;
+        let config = joined(path, &networks, args, &invitation)?;
         eprintln!("{} is of this invitation already; nothing was written", path.display());
         config
     } else {
@@ -66,7 +66,14 @@ pub async fn run(files: &Files, args: &JoinArgs) -> Result<()> {
         }
         are_here(&invitation, &here(&invitation, args.interface.as_str()).await?)?;
         let text = text(args, &invitation, surroundings::has_ipv6());
-        write(path, args, &networks, &text)?
+        let first = First {
+            path,
+            interface: &args.interface,
+            networks: &networks,
+            text: &text,
+            act: "this machine cannot be that home",
+        };
+        first.write(|| Failure::refused(format!("{} was made just now", path.display())))?
     };
     warn(&config);
     let here = here(&invitation, config.desired.interface.as_str()).await?;
@@ -74,7 +81,7 @@ pub async fn run(files: &Files, args: &JoinArgs) -> Result<()> {
 }
 
 /// The configuration that is there, if it is what this invitation made.
-fn joined(path: &Path, networks: &[HostNetwork], invitation: &Invitation) -> Result<Config> {
+fn joined(path: &Path, networks: &[HostNetwork], args: &JoinArgs, invitation: &Invitation) -> Result<Config> {
     let other = || {
         Failure::refused(format!("{} exists already, and is not of this invitation", path.display()))
             .hint("`relay down` and move it away to join anew, or name another: `--config PATH`")
@@ -85,6 +92,15 @@ fn joined(path: &Path, networks: &[HostNetwork], invitation: &Invitation) -> Res
     if home.hub != invitation.hub || !own.into_iter().all(|own| invitation.addresses.contains(&own)) {
         return Err(other().into());
     }
+    let lans: BTreeSet<IpNet> = invitation.lans.iter().map(IpNet::trunc).collect();
+    if home.lans != lans || (args.no_nat && home.nat) {
+        let message =
+            format!("{} exists already, and says another thing of this home's LANs", path.display());
+        let lans = list(&invitation.lans);
+        let nat = if args.no_nat { " and `nat = false`" } else { "" };
+        let hint = format!("write `lans = [{lans}]`{nat} under [home] there, and try again");
+        return Err(Failure::refused(message).hint(hint).into());
+    }
     Ok(config)
 }
 
@@ -93,12 +109,7 @@ async fn here(invitation: &Invitation, interface: &str) -> Result<Lans> {
     let (routes, links) = (netlink.routes().await?, netlink.links().await?);
     let lans: BTreeSet<IpNet> = invitation.lans.iter().copied().collect();
     let interfaces = lan::interfaces(&lans, &routes, &links, interface);
-    let mut addresses = BTreeMap::new();
-    for (lan, name) in &interfaces {
-        let Some(link) = links.iter().find(|link| link.name == *name) else { continue };
-        let own = lan::own_address(lan, &netlink.addresses(link.index).await?);
-        addresses.extend(own.map(|address| (*lan, address)));
-    }
+    let addresses = lan_addresses(&netlink, &interfaces, &links).await?;
     Ok(Lans { interfaces, addresses })
 }
 
@@ -186,33 +197,6 @@ fn list(nets: impl IntoIterator<Item = impl std::fmt::Display>) -> String {
     nets.into_iter().map(|net| format!("\"{net}\"")).collect::<Vec<_>>().join(", ")
 }
 
-/// Key first, then the file that names it: a power cut between leaves a key that the next attempt takes.
-fn write(path: &Path, args: &JoinArgs, networks: &[HostNetwork], text: &str) -> Result<Config> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    secret::create_folder(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
-    let editing = Editing::begin(path)?;
-    if editing.exists() {
-        return Err(Failure::refused(format!("{} was made just now", path.display())).into());
-    }
-    let key_path = folder.join(format!("{}.key", args.interface));
-    let refused = |errors| refused("this machine cannot be that home", &errors);
-    let config = if key_path.symlink_metadata().is_ok() {
-        eprintln!("taking the private key that is there, {}", key_path.display());
-        config::parse(path, text, networks).map_err(refused)?
-    } else {
-        let key = PrivateKey::generate().context("cannot read /dev/urandom")?;
-        let read = |_: &Path| Ok(secret::Secret { text: key.expose_base64(), mode: 0o600 });
-        let config = config::parse_with(path, text, networks, &read).map_err(refused)?;
-        secret::create(&key_path, &key.expose_base64())
-            .with_context(|| format!("cannot write the private key {}", key_path.display()))?;
-        eprintln!("made a private key, {}", key_path.display());
-        config
-    };
-    editing.save(text)?;
-    eprintln!("wrote {}", path.display());
-    Ok(config)
-}
-
 fn answer(args: &JoinArgs, invitation: &Invitation, config: &Config, here: &Lans) -> Result<()> {
     let approval = Approval {
         name: invitation.name.clone(),
@@ -258,7 +242,11 @@ fn answer(args: &JoinArgs, invitation: &Invitation, config: &Config, here: &Lans
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{invitation::Token, key::PublicKey};
+    use crate::{
+        config::secret,
+        invitation::Token,
+        key::{PrivateKey, PublicKey},
+    };
 
     fn invitation() -> Invitation {
         Invitation {

@@ -1,7 +1,9 @@
 //! The commands, a file each.
 
 pub mod adopt;
+pub mod doctor;
 pub mod down;
+mod first;
 pub mod import;
 pub mod init;
 pub mod install;
@@ -32,6 +34,7 @@ use crate::{
     desired::InterfaceName,
     failure::Failure,
     kernel::namespace::Namespace,
+    report::Status,
 };
 
 /// Unix seconds.
@@ -62,6 +65,26 @@ pub fn adoption(files: &Files, interface: InterfaceName, namespace: Option<Names
     let socket =
         if files.socket == Path::new(DEFAULT_SOCKET) { place.socket() } else { files.socket.clone() };
     Options { place, socket }
+}
+
+/// Refuses where another relay answers than the keeper of this adoption.
+async fn keeps(options: &Options) -> Result<(), Failure> {
+    match client::status(&options.socket).await {
+        Ok(status) => is_of(&status, options),
+        // Who has no answer is told so by what is asked next.
+        Err(_) => Ok(()),
+    }
+}
+
+/// Refuses what is not said by the keeper of this adoption: `--socket` may name a hub's.
+fn is_of(status: &Status, options: &Options) -> Result<(), Failure> {
+    if status.config.is_none() && status.interface == options.place.interface.as_str() {
+        return Ok(());
+    }
+    let (socket, interface) = (options.socket.display(), &status.interface);
+    let message = format!("on {socket} another relay answers, which keeps {interface}");
+    Err(Failure::refused(message)
+        .hint("leave out `--socket`, and RELAY_SOCKET: an adoption has a socket of its own"))
 }
 
 /// Says who starts what does not run.

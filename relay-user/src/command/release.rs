@@ -13,6 +13,7 @@ use crate::{
 /// # Errors
 /// Something could not be taken off; the interface is relay's own.
 pub async fn run(options: &Options) -> anyhow::Result<()> {
+    super::keeps(options).await?;
     let done = match client::down(&options.socket).await {
         Err(ControlError::NotRunning(_)) => without_keeper(options).await?,
         answer => {

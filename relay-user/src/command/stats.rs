@@ -46,6 +46,9 @@ pub async fn run(files: &Files, adopted: Option<&Options>, args: &StatsArgs) -> 
 }
 
 async fn look(files: &Files, adopted: Option<&Options>) -> anyhow::Result<Stats> {
+    if let Some(adopted) = adopted {
+        super::keeps(adopted).await?;
+    }
     let socket = adopted.map_or(&files.socket, |adopted| &adopted.socket);
     match (client::stats(socket).await, adopted) {
         (Err(ControlError::NotRunning(_)), Some(adopted)) => without_keeper(adopted).await,

@@ -18,7 +18,9 @@ pub async fn run(socket: &Path, json: bool) -> anyhow::Result<()> {
 /// Nobody keeps it adopted, or does not answer.
 pub async fn of_adopted(options: &Options, json: bool) -> anyhow::Result<()> {
     let status = client::status(&options.socket).await;
-    show(&status.map_err(|error| super::not_adopted(error, &options.place))?, json)
+    let status = status.map_err(|error| super::not_adopted(error, &options.place))?;
+    super::is_of(&status, options)?;
+    show(&status, json)
 }
 
 fn show(status: &Status, json: bool) -> anyhow::Result<()> {

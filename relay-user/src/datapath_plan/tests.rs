@@ -95,6 +95,7 @@ fn route(destination: &str, interface: Option<u32>, kind: u8) -> KernelRoute {
         kind,
         table: if kind == LOCAL || kind == BROADCAST { 255 } else { 254 },
         mtu: None,
+        narrowed: false,
     }
 }
 

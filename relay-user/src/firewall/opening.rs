@@ -19,11 +19,11 @@ pub use self::{
     ours::{Ours, ours, stale, stale_at_home},
 };
 use super::{
-    analysis::tunnel_packet,
+    analysis::{quote, tunnel_packet},
     exit::Exit,
     packet::{Interface, Packet, Truth, Version},
     ruleset::{Family, Hook, Ruleset, Source},
-    walk::{Act, BaseChain, base_chains, walk},
+    walk::{Act, BaseChain, Step, base_chains, walk},
 };
 
 /// What is to be let through.
@@ -146,6 +146,31 @@ fn found<'a>(
     found
 }
 
+/// The rules for which [`openings`] finds something to open, each with the way that it closes.
+#[must_use]
+pub fn closers(
+    ruleset: &Ruleset,
+    interface: &str,
+    listen_port: u16,
+    uplink: Option<&str>,
+    prefixes: &[IpNet],
+    exits: &[Exit],
+) -> Vec<(Way, String)> {
+    let mut found = Vec::new();
+    for chain in base_chains(ruleset, &[Hook::Input, Hook::Forward]) {
+        if super::table::is_ours(chain.table) {
+            continue;
+        }
+        for (way, packet) in ways(chain.base.hook, interface, listen_port, uplink, prefixes, exits) {
+            let meets = packet.version.meets(chain.table.family);
+            if let Some(step) = closer(&chain, &packet).filter(|_| meets) {
+                found.push((way, quote(&chain, &step)));
+            }
+        }
+    }
+    found
+}
+
 /// What shall pass a hook, with a packet of each family that does.
 fn ways<'a>(
     hook: Hook,
@@ -227,8 +252,13 @@ fn message(version: Version, port: u16, uplink: Option<&str>) -> Packet<'_> {
 }
 
 fn closes(chain: &BaseChain<'_>, packet: &Packet<'_>) -> bool {
-    let end = |step: &super::walk::Step<'_>| step.truth == Truth::Always && step.act != Act::Changed;
-    walk(chain, packet).into_iter().find(end).is_some_and(|step| step.act == Act::Dropped)
+    closer(chain, packet).is_some()
+}
+
+/// What drops the packet for certain.
+fn closer<'a>(chain: &BaseChain<'a>, packet: &Packet<'_>) -> Option<Step<'a>> {
+    let end = |step: &Step<'_>| step.truth == Truth::Always && step.act != Act::Changed;
+    walk(chain, packet).into_iter().find(end).filter(|step| step.act == Act::Dropped)
 }
 
 fn by(owner: Owner, chain: &BaseChain<'_>, way: Way, interface: &str, from: Option<&str>) -> Opening {

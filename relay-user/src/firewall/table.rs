@@ -117,6 +117,8 @@ pub fn of_home(
     guard.push(format!("{toward} drop"));
     guard.push(format!("{out_of} ct state established,related accept"));
     guard.extend(each("daddr").map(|to| format!("{out_of} {to} accept")));
+    // What this machine publishes, as Docker does: it was for an address of its own.
+    guard.push(format!("{out_of} ct status dnat accept"));
     guard.push(format!("{out_of} drop"));
     let [mss_name, guard_name, exit_name] = chain_names(interface);
     let mut chains = vec![

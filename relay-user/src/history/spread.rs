@@ -13,10 +13,12 @@ pub fn spread(peer: i64, amount: Amount, from: i64, to: i64) -> Vec<(Slot, Amoun
     if gap <= BUCKET {
         return vec![(Slot::at(peer, to), amount)];
     }
-    let seconds = match gap {
-        ..=DAY => BUCKET,
-        ..=HOURLY => HOUR,
-        _ => DAY,
+    let seconds = if gap <= DAY {
+        BUCKET
+    } else if gap <= HOURLY {
+        HOUR
+    } else {
+        DAY
     };
     let whole = amount.to_row();
     // What is added up to a moment, rounded down: the last slot gets what is left of each rounding.

@@ -91,3 +91,15 @@ fn is_at(file: &File, path: &Path) -> io::Result<bool> {
         Err(error) => Err(error),
     }
 }
+
+/// Whether some process has the lock of this interface. Nothing is locked to find out: a relay that starts meanwhile
+/// would meet it.
+#[must_use]
+pub fn is_held(run_dir: &Path, interface: &crate::name::InterfaceName) -> bool {
+    let Ok(file) = fs::metadata(run_dir.join(format!("{interface}.lock"))) else { return false };
+    let (major, minor) = (nix::sys::stat::major(file.dev()), nix::sys::stat::minor(file.dev()));
+    // The sixth word of a line is the file (proc_locks(5)).
+    let name = format!("{major:02x}:{minor:02x}:{}", file.ino());
+    let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
+    locks.lines().any(|line| line.split_whitespace().nth(5) == Some(&name))
+}

@@ -110,6 +110,7 @@ fn route(destination: &str, protocol: u8) -> KernelRoute {
         kind: 1,
         table: 254,
         mtu: None,
+        narrowed: false,
     }
 }
 

@@ -181,6 +181,10 @@ fn calm(pings: &Pings) -> Result<()> {
 
 #[test]
 fn a_gap_is_counted() -> Result<()> {
+    if guest::line().is_some() {
+        guest::skip("the pings count alike on every kernel");
+        return Ok(());
+    }
     let (here, there) = (Netns::new("here")?, Netns::new("there")?);
     here.cable("eth0", &there, "eth0")?;
     here.run("ip addr add 10.0.0.1/24 dev eth0")?;

@@ -116,6 +116,9 @@ fn told(world: &World, relay: &Relay<'_>) -> Result<()> {
     all_fast(relay, &before)?;
     ensure!(relay.log() == said, "relay did something about it: {}", relay.log());
 
+    let found = relay.run_traced(&["doctor", "home"])?;
+    ensure!(found.contains("its clock went back, and says"), "{found}");
+
     // What the README tells the admin to do.
     let key = stats.peer("home")?["public_key"].as_str().context("home has no key")?.to_owned();
     world.vps.run(&format!("wg set wg0 peer {key} remove"))?;

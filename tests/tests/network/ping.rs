@@ -55,10 +55,19 @@ pub(crate) struct Running<'a> {
     span: Duration,
 }
 
-/// As [`send`], without waiting. One at a time on a machine.
+/// The identifier of pings that go on while something happens.
+const ID: u16 = 4242;
+
+/// As [`send`], without waiting. One at a time on a machine. The first goes alone: of two that a connection tracker sees
+/// for the first time at once, it drops one (net/netfilter/nf_conntrack_core.c, __nf_conntrack_confirm).
 pub(crate) fn start(from: &Netns, to: IpAddr, count: u32, interval: Duration) -> Result<Running<'_>> {
-    let words = arguments(to, count, interval, patience(LAST_ANSWER)).join(" ");
-    let id = from.spawn(from.command("sh").args(["-c", &format!("exec ping {words} > /run/ping 2>&1")]))?;
+    let named = |count| {
+        let arguments = arguments(to, count, interval, patience(LAST_ANSWER));
+        [vec!["-e".to_owned(), ID.to_string()], arguments].concat()
+    };
+    wait(from, to, named(1))?;
+    let script = format!("exec ping {} > /run/ping 2>&1", named(count).join(" "));
+    let id = from.spawn(from.command("sh").args(["-c", &script]))?;
     Ok(Running { from, id, span: interval * count })
 }
 

@@ -281,8 +281,11 @@ fn removed(star: &Star, hub: &Booted<'_>) -> Result<()> {
     hub.run("relay uninstall")?;
     ensure!(star.hub.run("ip link show wg0").is_err(), "wg0 is left");
     ensure!(!star.hub.run("nft list ruleset")?.contains("relay"), "rules are left");
-    let files = hub.run("find /etc/systemd /usr/lib/systemd /sys/fs/bpf /var/lib -name *relay*")?;
+    let files = hub.run("find /etc/systemd /usr/lib/systemd /sys/fs/bpf -name *relay*")?;
     ensure!(files.is_empty(), "left: {files}");
+    // The history is the user's, as the configuration is.
+    let history = hub.run("find /var/lib/relay -type f -not -name wg0.db*")?;
+    ensure!(history.is_empty(), "left: {history}");
     ensure!(hub.run("getent group relay").is_err(), "the group is left");
     ensure!(hub.run("ls /etc/relay")?.contains("relay.toml"), "the configuration went too");
     hub.run("relay uninstall").map(drop)

@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use serde_spanned::Spanned;
 
 use super::{
-    apply_and_hand_out, endpoint, hand_out::HandOut, keys, pending::Invitations, preshared::NewPreshared,
-    unknown_endpoint,
+    apply_and_hand_out, endpoint, hand_out::HandOut, invite::has_room, keys, pending::Invitations,
+    preshared::NewPreshared, unknown_endpoint,
 };
 use crate::{
     cli::{Files, PeerAddArgs},
@@ -29,19 +29,13 @@ pub(super) async fn run(files: &Files, args: &PeerAddArgs, networks: &[HostNetwo
     let (now, invitations) = (Timestamp::now(), Invitations::read(editing.path())?);
     not_invited(args.name.as_str(), &invitations, now)?;
     let (private_key, public_key) = keys(args.public_key)?;
-    let addresses = match args.addresses.as_slice() {
-        [] => {
-            let mut taken = taken(&config);
-            taken.extend(invitations.open(now).flat_map(|pending| pending.addresses.iter().copied()));
-            allocate::next_addresses(&config.desired.addresses, &taken)?
-        }
-        given => given.to_vec(),
-    };
+    let addresses = addresses(&args.addresses, &config, &invitations, now)?;
     let preshared = args.psk.then(|| NewPreshared::create(editing.path(), args.name.as_str())).transpose()?;
     let written = written(args, &public_key, &addresses, preshared.as_ref().map(NewPreshared::name));
     let new = edit::add_peer(&old, &written)?;
     let act = format!("cannot add peer \"{}\"", args.name);
     let config = config::parse(&files.config, &new, networks).map_err(|errors| refused(&act, &errors))?;
+    has_room(files, &new, networks, invitations.open(now)).map_err(|errors| refused(&act, &errors))?;
     let peer = &config.desired.peers[&public_key];
     let secrets = private_key.as_ref().map_or(Secrets::Preshared, Secrets::All);
     let text = wg_quick_with(&config.desired, Some(&endpoint), &public_key, peer, secrets);
@@ -91,15 +85,30 @@ pub(super) fn tell_of_lans(lans: &[IpNet], config: &Config) {
 }
 
 /// Whom an invitation keeps a place for is not to be pushed out of it.
-fn not_invited(name: &str, invitations: &Invitations, now: Timestamp) -> Result<(), Failure> {
+pub(super) fn not_invited(name: &str, invitations: &Invitations, now: Timestamp) -> Result<(), Failure> {
     if invitations.open(now).all(|pending| pending.name.as_str() != name) {
         return Ok(());
     }
     let hint = "`relay peer remove` cancels the invitation";
-    Err(Failure::refused(format!("cannot add peer \"{name}\": it is invited")).hint(hint))
+    Err(Failure::refused(format!("no other peer can be called \"{name}\": it is invited")).hint(hint))
 }
 
-pub(super) fn taken(config: &Config) -> BTreeSet<IpAddr> {
+/// Those that were asked for, or the next that neither a peer nor an invitation has.
+pub(super) fn addresses(
+    given: &[IpAddr],
+    config: &Config,
+    invitations: &Invitations,
+    now: Timestamp,
+) -> Result<Vec<IpAddr>> {
+    if !given.is_empty() {
+        return Ok(given.to_vec());
+    }
+    let mut taken = taken(config);
+    taken.extend(invitations.open(now).flat_map(|pending| pending.addresses.iter().copied()));
+    Ok(allocate::next_addresses(&config.desired.addresses, &taken)?)
+}
+
+fn taken(config: &Config) -> BTreeSet<IpAddr> {
     let peers = [&config.desired.peers, &config.disabled].into_iter().flat_map(|peers| peers.values());
     peers.flat_map(|peer| peer.addresses.iter().copied()).collect()
 }

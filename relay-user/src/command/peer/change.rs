@@ -3,7 +3,9 @@
 use anyhow::{Context as _, Result};
 use jiff::Timestamp;
 
-use super::{apply, edited, load, no_such_peer, pending::Invitations, preshared::forget_unused};
+use super::{
+    add::not_invited, apply, edited, load, no_such_peer, pending::Invitations, preshared::forget_unused,
+};
 use crate::{
     cli::{Files, PeerEnableArgs, PeerRenameArgs, Until},
     command::{refused, warn},
@@ -14,6 +16,7 @@ use crate::{
 pub(super) async fn rename(files: &Files, args: &PeerRenameArgs, networks: &[HostNetwork]) -> Result<()> {
     let (name, new_name) = (args.name.as_str(), args.new_name.as_str());
     let act = format!("cannot rename peer \"{}\"", name.escape_debug());
+    not_invited(new_name, &Invitations::read(&files.config)?, Timestamp::now())?;
     change(files, networks, name, &act, |text, _| edit::set(text, name, "name", new_name)).await?;
     eprintln!("peer \"{name}\" is called \"{new_name}\"");
     Ok(())

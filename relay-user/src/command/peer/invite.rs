@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::{
-    add::{taken, tell_of_lans},
+    add::{addresses, tell_of_lans},
     apply, endpoint,
     pending::{Invitations, Pending},
     unknown_endpoint,
@@ -16,7 +16,7 @@ use super::{
 use crate::{
     cli::{Files, PeerApproveArgs, PeerInviteArgs},
     command::{print, print_json, refused, warn},
-    config::{self, Config, HostNetwork, allocate, edit, file::Editing},
+    config::{self, Config, HostNetwork, edit, file::Editing},
     failure::Failure,
     invitation::{Approval, Invitation, Line as _, Token},
 };
@@ -49,14 +49,7 @@ pub(super) async fn invite(files: &Files, args: &PeerInviteArgs, networks: &[Hos
     let act = format!("cannot invite \"{}\"", args.name);
     not_yet_there(&config, &invitations, args, &act)?;
 
-    let addresses = match args.addresses.as_slice() {
-        [] => {
-            let mut taken = taken(&config);
-            taken.extend(invitations.open(now).flat_map(|pending| pending.addresses.iter().copied()));
-            allocate::next_addresses(&config.desired.addresses, &taken)?
-        }
-        given => given.to_vec(),
-    };
+    let addresses = addresses(&args.addresses, &config, &invitations, now)?;
     let expires = Timestamp::from_second((now + VALID).as_second())?;
     let pending = Pending {
         name: args.name.clone(),
@@ -65,7 +58,8 @@ pub(super) async fn invite(files: &Files, args: &PeerInviteArgs, networks: &[Hos
         expires: expires.to_string(),
         token: Token::generate().context("cannot read /dev/urandom")?,
     };
-    has_room(files, &text, networks, &invitations, &pending, now).map_err(|errors| refused(&act, &errors))?;
+    has_room(files, &text, networks, invitations.open(now).chain([&pending]))
+        .map_err(|errors| refused(&act, &errors))?;
 
     let line = line(&config, endpoint, &pending, expires).to_line();
     invitations.add(&pending)?;
@@ -127,16 +121,14 @@ fn not_yet_there(
     Ok(())
 }
 
-/// Whether the file, and all that is invited, leave room for it.
-fn has_room(
+/// Whether a file leaves room for all that are invited.
+pub(super) fn has_room<'a>(
     files: &Files,
     text: &str,
     networks: &[HostNetwork],
-    invitations: &Invitations,
-    pending: &Pending,
-    now: Timestamp,
+    invited: impl Iterator<Item = &'a Pending>,
 ) -> Result<(), config::ConfigErrors> {
-    let peers = invitations.open(now).chain([pending]).map(Pending::placeholder);
+    let peers = invited.map(Pending::placeholder);
     // Neither the generator nor the text fails here that did not fail before; if one does, approving says so.
     let Ok(peers) = peers.collect::<Result<Vec<_>>>() else { return Ok(()) };
     let Ok(all) = edit::add_peers(text, &peers) else { return Ok(()) };

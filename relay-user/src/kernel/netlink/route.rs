@@ -165,6 +165,7 @@ fn parse(message: &RouteMessage) -> Option<KernelRoute> {
         kind: message.header.kind.into(),
         table: message.header.table.into(),
         mtu: None,
+        narrowed: message.header.source_prefix_length != 0 || message.header.tos != 0,
     };
     for attribute in &message.attributes {
         match attribute {
@@ -208,6 +209,7 @@ mod tests {
             kind,
             table,
             mtu: None,
+            narrowed: false,
         }
     }
 

@@ -1,0 +1,134 @@
+//! One peer from end to end: each step as far as the one before it holds, and where the way breaks.
+
+use ipnet::IpNet;
+
+use super::{
+    facts::{Facts, Host},
+    finding::{Check, Finding, Level},
+    peers,
+};
+use crate::{desired::Peer, key::PublicKey};
+
+/// Looks at one part of the way.
+type Step = fn(&Facts, &PublicKey, &Peer) -> Vec<Finding>;
+
+/// The steps, ending with the first that does not hold and what that means for the rest.
+#[must_use]
+pub fn findings(facts: &Facts, name: &str) -> Vec<Finding> {
+    let Ok(config) = &facts.config else { return Vec::new() };
+    let Some((key, peer, enabled)) = config.peer(name) else { return Vec::new() };
+    let mut findings = vec![in_the_file(facts, peer, enabled).of(name)];
+    findings.extend(peers::keepalive(peer));
+    let steps: [Step; 5] = [in_wireguard, endpoint, shaken, routed, answers];
+    for step in steps {
+        if broken(&findings).is_some() {
+            break;
+        }
+        findings.extend(step(facts, key, peer));
+    }
+    if let Some(check) = broken(&findings) {
+        let seen = format!("the way breaks at `{check}`; whatever comes after it was not judged");
+        findings.push(Finding { remedy: None, ..Finding::fault(Check::Peer, seen, "") }.of(name));
+    }
+    findings
+}
+
+fn broken(findings: &[Finding]) -> Option<Check> {
+    findings.iter().find(|finding| finding.level == Level::Fault).map(|finding| finding.check)
+}
+
+fn in_the_file(facts: &Facts, peer: &Peer, enabled: bool) -> Finding {
+    let enable = format!("relay peer enable {}", peer.name);
+    if !enabled {
+        return Finding::fault(Check::Peer, "is disabled in the file", enable);
+    }
+    if peer.has_expired(facts.timestamp()) {
+        return Finding::fault(Check::Peer, "its time in the file is over", enable);
+    }
+    let places: Vec<String> = peer.allowed_ips().iter().map(ToString::to_string).collect();
+    Finding::ok(Check::Peer, format!("in the file, with {}", places.join(", ")))
+}
+
+fn in_wireguard(facts: &Facts, key: &PublicKey, peer: &Peer) -> Vec<Finding> {
+    if let Some(missing) = peers::place(facts, key, peer) {
+        return vec![missing];
+    }
+    let finding = match (&facts.device, &facts.host) {
+        (Some(_), _) => Finding::ok(Check::Wireguard, "WireGuard knows it"),
+        (None, Err(why)) => {
+            Finding::fault(Check::Wireguard, format!("WireGuard cannot be asked: {why}"), "relay status")
+        }
+        (None, Ok(_)) => {
+            Finding::fault(Check::Wireguard, "there is no tunnel that could know it", "relay up")
+        }
+    };
+    vec![finding.of(&peer.name)]
+}
+
+fn endpoint(facts: &Facts, key: &PublicKey, peer: &Peer) -> Vec<Finding> {
+    let Some(endpoint) = facts.live(key).and_then(|live| live.endpoint) else { return Vec::new() };
+    vec![Finding::ok(Check::Endpoint, format!("was heard last from {endpoint}")).of(&peer.name)]
+}
+
+/// A peer that is followed is meant to be there: one that is away breaks the way.
+fn shaken(facts: &Facts, key: &PublicKey, peer: &Peer) -> Vec<Finding> {
+    let tries = peers::initiations(facts, key, peer);
+    if !tries.is_empty() {
+        return tries;
+    }
+    let judged = peers::handshake(facts, key, peer).into_iter();
+    let away = |finding: Finding| match finding.remedy {
+        _ if facts.is_connected(key) => finding,
+        Some(_) => Finding { level: Level::Fault, ..finding },
+        None => Finding {
+            level: Level::Fault,
+            remedy: Some(
+                "let it send something, a ping to the hub's address in the tunnel, and ask again".to_owned(),
+            ),
+            ..finding
+        },
+    };
+    judged.map(away).collect()
+}
+
+fn routed(facts: &Facts, _: &PublicKey, peer: &Peer) -> Vec<Finding> {
+    let (Ok(host), Some(link)) = (&facts.host, &facts.link) else { return Vec::new() };
+    let lost: Vec<String> = peer
+        .allowed_ips()
+        .iter()
+        .filter(|prefix| !leads(host, link.index, prefix))
+        .map(ToString::to_string)
+        .collect();
+    let finding = if lost.is_empty() {
+        Finding::ok(Check::Networks, format!("{} leads to it", link.name))
+    } else {
+        let seen = format!("this host does not send {} into the tunnel", lost.join(", "));
+        Finding::fault(
+            Check::Networks,
+            seen,
+            "`relay reload` routes it anew; `ip route get ADDRESS` says where it goes",
+        )
+    };
+    vec![finding.of(&peer.name)]
+}
+
+/// Whether the narrowest route for a prefix leaves by the tunnel.
+fn leads(host: &Host, tunnel: u32, prefix: &IpNet) -> bool {
+    const MAIN: u32 = 254;
+    let covers =
+        host.observed.routes.iter().filter(|route| route.table == MAIN && route.destination.contains(prefix));
+    let best = covers.max_by_key(|route| (route.destination.prefix_len(), std::cmp::Reverse(route.metric)));
+    best.is_some_and(|route| route.interface == Some(tunnel))
+}
+
+fn answers(facts: &Facts, _: &PublicKey, peer: &Peer) -> Vec<Finding> {
+    let mut findings = peers::behind(facts, peer);
+    let v6: Vec<String> =
+        peer.lans.iter().filter(|lan| lan.addr().is_ipv6()).map(ToString::to_string).collect();
+    if !v6.is_empty() {
+        // There is nobody in 2^64 addresses whom one could ask blindly.
+        let seen = format!("whether {} answers cannot be told from here", v6.join(", "));
+        findings.push(Finding::ok(Check::Lan, seen).of(&peer.name));
+    }
+    findings
+}
