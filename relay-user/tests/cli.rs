@@ -27,6 +27,7 @@ fn help() {
         &["status"],
         &["stats"],
         &["metrics"],
+        &["doctor"],
         &["peer"],
         &["peer", "add"],
         &["peer", "list"],
@@ -122,6 +123,7 @@ fn what_the_history_is_not_asked() {
             &["stats", "--csv"],
             &["stats", "--since", "24h", "--csv", "--svg", "day.svg"],
             &["metrics"],
+        &["doctor"],
         ]),
     );
 }
