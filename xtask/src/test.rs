@@ -4,7 +4,7 @@
 
 use std::{
     ffi::OsStr,
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -244,10 +244,12 @@ fn test_binaries(
         let found = setup::unpacked::promtool(env);
         found.inspect_err(|error| say(format_args!("    no promtool: {error:#}"))).ok()
     });
+    let firewalls = relay.map_or_else(Vec::new, |_| firewalls(env));
     let gotatun = env.gotatun();
     let mut sets = vec![("RELAY_BPF_DIR", env.bpf.as_os_str()), ("GOTATUN_BIN", gotatun.as_os_str())];
     sets.extend(network_manager.as_ref().map(|root| ("RELAY_NETWORK_MANAGER", root.as_os_str())));
     sets.extend(promtool.as_ref().map(|program| ("RELAY_PROMTOOL", program.as_os_str())));
+    sets.extend(firewalls.iter().map(|(name, root)| (*name, root.as_os_str())));
     sets.extend(relay.map(|relay| ("RELAY_BIN", relay.as_os_str())));
     sets.extend(more);
     let mut failed = Vec::new();
@@ -262,6 +264,17 @@ fn test_binaries(
     ensure!(failed.is_empty(), "failing test programs: {}", failed.join(", "));
     let names: Vec<_> = programs.iter().map(|(name, _)| name.as_str()).collect();
     Ok(names.join(", "))
+}
+
+/// The variables by which tests find other people's firewalls.
+fn firewalls(env: &Env) -> Vec<(&'static str, PathBuf)> {
+    let variables = ["RELAY_UFW", "RELAY_FIREWALLD", "RELAY_DOCKER"];
+    let unpacked = |(variable, package)| {
+        let found = setup::unpacked::firewall(env, package);
+        let found = found.inspect_err(|error| say(format_args!("    no {package}: {error:#}"))).ok();
+        found.map(|root| (variable, root))
+    };
+    variables.into_iter().zip(setup::unpacked::FIREWALLS).filter_map(unpacked).collect()
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ mod saving;
 mod scale;
 mod settings;
 mod star;
+mod stock;
 mod truncated;
 mod verifier;
 

@@ -61,7 +61,12 @@ pub(super) const NETNS: &[Package] = &[
     package("bpftool", "bpftool", "looks at pins and programs from outside relay"),
     package("conntrack", "conntrack", "reads and flushes what the laboratory's NATs remember"),
     package("curl", "curl", "the phone's browser"),
-    package("dbus-daemon", "dbus-daemon", "the bus of a NetworkManager that imports what relay prints"),
+    package("busybox-static", "busybox", "all that is in the container of a Docker that publishes a port"),
+    package(
+        "dbus-daemon",
+        "dbus-daemon",
+        "the bus of firewalld, and of a NetworkManager that imports what relay prints",
+    ),
     package("zbar-tools", "zbarimg", "reads QR codes as a phone does"),
     package("librsvg2-bin", "rsvg-convert", "draws QR codes that are SVG"),
     package(

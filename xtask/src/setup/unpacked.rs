@@ -53,6 +53,19 @@ pub(crate) fn promtool(env: &Env) -> Result<PathBuf> {
     Ok(root.join("usr/bin").join(PROGRAM))
 }
 
+/// Debian's packages of the firewalls that other people's hubs have; installed they would begin to close this machine.
+pub(crate) const FIREWALLS: [&str; 3] = ["ufw", "firewalld", "docker.io"];
+
+/// Where the files of one of [`FIREWALLS`] are unpacked, to be laid over those of a machine of the laboratory.
+pub(crate) fn firewall(env: &Env, package: &str) -> Result<PathBuf> {
+    let cache = env.tools.join(package);
+    let root = cache.join("root");
+    if !root.is_dir() {
+        fetch(package, &cache, &root)?;
+    }
+    Ok(root)
+}
+
 /// Where NetworkManager's files are: the host's own root, or the one that they are unpacked in.
 pub(crate) fn network_manager(env: &Env) -> Result<PathBuf> {
     if find_program("NetworkManager").is_some() && find_program("nmcli").is_some() {
@@ -66,12 +79,13 @@ pub(crate) fn network_manager(env: &Env) -> Result<PathBuf> {
     Ok(root)
 }
 
-/// Downloads a package with all that it needs and this host lacks, and unpacks it as `root`; `cache` holds what is not
+/// Downloads a package, also where it is installed, with all that it needs and this host lacks, and unpacks it as `root`; `cache` holds what is not
 /// done yet.
 pub(crate) fn fetch(package: &str, cache: &Path, root: &Path) -> Result<()> {
     super::package_lists_know(package)?;
     let mut simulate = Command::new("apt-get");
-    simulate.args(["install", "--simulate", "--no-install-recommends", package]).env("LC_ALL", "C");
+    simulate.args(["install", "--simulate", "--reinstall", "--no-install-recommends", package]);
+    simulate.env("LC_ALL", "C");
     let packages = to_install(&capture(&mut simulate)?);
     ensure!(!packages.is_empty(), "apt would install nothing for {package}");
     unpack(&packages, cache, root)
