@@ -5,15 +5,17 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{Router, routing::get};
-use hyper::server::conn::http1;
-use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     sync::{Semaphore, mpsc},
     task::JoinHandle,
 };
 
-use super::{Request, server};
+use super::{
+    Request,
+    conversation::{REST, conversation},
+    server,
+};
 
 /// Conversations at a time. One Prometheus needs one; those who ask and never read must not eat up the daemon's
 /// descriptors.
@@ -21,9 +23,6 @@ const CONVERSATIONS: usize = 16;
 
 /// Longest conversation: three times Prometheus' own patience, which is ten seconds by default.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// The rest after an accept that failed: the process is out of descriptors, say.
-const REST: Duration = Duration::from_secs(1);
 
 /// The listener that shall be, and the one that is.
 #[derive(Debug)]
@@ -108,19 +107,11 @@ async fn serve(listener: TcpListener, router: Router) {
                 let router = router.clone();
                 tokio::spawn(async move {
                     // Whoever takes longer than that has gone, or does not want the answer.
-                    let _ = tokio::time::timeout(PATIENCE, converse(stream, router)).await;
+                    let _ = tokio::time::timeout(PATIENCE, conversation(stream, router)).await;
                     drop(place);
                 });
             }
             Err(_) => tokio::time::sleep(REST).await,
         }
     }
-}
-
-/// One answer a connection: a scraper that comes every quarter of a minute gains nothing from keeping it.
-async fn converse(stream: TcpStream, router: Router) {
-    let service = TowerToHyperService::new(router);
-    let conversation =
-        http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(stream), service);
-    let _ = conversation.await;
 }

@@ -9,7 +9,9 @@
 //! | `POST /down` | 200 once everything is taken down; the daemon ends then. Root only, or 422 |
 
 pub mod client;
+mod conversation;
 pub mod listener;
+mod places;
 pub mod server;
 
 /// One request on its way to the daemon's loop, with the place for its answer.

@@ -7,19 +7,24 @@ use std::{
 };
 
 use axum::{
-    Json, Router,
-    extract::{ConnectInfo, State, connect_info::Connected},
+    Extension, Json, Router,
+    extract::State,
     http::{StatusCode, header},
     response::{IntoResponse, Response},
     routing::{get, post},
-    serve::IncomingStream,
 };
+use hyper_util::server::graceful::GracefulShutdown;
 use tokio::{
-    net::UnixListener,
+    net::{UnixListener, UnixStream},
     sync::{mpsc, oneshot},
+    time::sleep,
 };
 
-use super::{Reply, Request};
+use super::{
+    Reply, Request,
+    conversation::{REST, conversation},
+    places::Places,
+};
 use crate::{metrics as prometheus, report::Refusal};
 
 /// Group whose members may ask, if it exists; otherwise only root may.
@@ -81,7 +86,7 @@ impl ControlSocket {
     }
 
     /// Answers until `stop` resolves, then finishes the answers that are under way. Requests go to the daemon's loop one
-    /// by one; a slow reader holds up nobody but itself.
+    /// by one; a slow reader holds up nobody but itself, and of too many the first is hung up on.
     ///
     /// # Errors
     /// The socket broke.
@@ -102,13 +107,25 @@ impl ControlSocket {
             .route("/down", post(down))
             .with_state(requests);
         async move {
-            match listener {
-                Some(listener) => {
-                    let service = router.into_make_service_with_connect_info::<Caller>();
-                    axum::serve(listener, service).with_graceful_shutdown(stop).await
+            let Some(listener) = listener else { return Ok(()) };
+            let (mut places, ending) = (Places::default(), GracefulShutdown::new());
+            tokio::pin!(stop);
+            loop {
+                tokio::select! {
+                    () = &mut stop => break,
+                    accepted = listener.accept() => match accepted {
+                        Ok((stream, _)) => {
+                            let caller = Caller::of(&stream);
+                            let talk = conversation(stream, router.clone().layer(Extension(caller)));
+                            let talk = tokio::spawn(ending.watch(talk));
+                            places.take(caller.is_root(), talk.abort_handle());
+                        }
+                        Err(_) => sleep(REST).await,
+                    },
                 }
-                None => Ok(()),
             }
+            ending.shutdown().await;
+            Ok(())
         }
     }
 }
@@ -123,9 +140,13 @@ impl Drop for ControlSocket {
 #[derive(Clone, Copy, Debug)]
 struct Caller(Option<u32>);
 
-impl Connected<IncomingStream<'_, UnixListener>> for Caller {
-    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
-        Self(stream.io().peer_cred().ok().map(|credentials| credentials.uid()))
+impl Caller {
+    fn of(stream: &UnixStream) -> Self {
+        Self(stream.peer_cred().ok().map(|credentials| credentials.uid()))
+    }
+
+    fn is_root(self) -> bool {
+        self.0 == Some(0)
     }
 }
 
@@ -158,8 +179,8 @@ async fn reload(requests: Requests) -> Response {
 }
 
 /// The group may look and reload what root wrote; it may not end the hub.
-async fn down(ConnectInfo(caller): ConnectInfo<Caller>, requests: Requests) -> Response {
-    if caller.0 != Some(0) {
+async fn down(Extension(caller): Extension<Caller>, requests: Requests) -> Response {
+    if !caller.is_root() {
         let message = "only root may take the hub down; run this with sudo".to_owned();
         return answer::<()>(Ok(Err(Refusal { message })));
     }
