@@ -9,6 +9,7 @@ use crate::{
     error::chain,
     import::ReadError,
     kernel::namespace::NamespaceError,
+    log,
 };
 
 /// It was tried and did not work.
@@ -55,7 +56,8 @@ impl std::error::Error for Failure {}
 
 /// Says on stderr what went wrong and what to do, and turns it into the exit code.
 pub fn report(error: &anyhow::Error) -> ExitCode {
-    eprint!("{}", render(error));
+    let mark = log::error_mark();
+    render(error).lines().for_each(|line| eprintln!("{mark}{line}"));
     ExitCode::from(exit_code(error))
 }
 

@@ -22,6 +22,7 @@ pub mod invitation;
 pub mod kernel;
 pub mod key;
 pub mod lan;
+pub mod log;
 pub mod maps;
 pub mod metrics;
 pub mod name;

@@ -1,20 +1,21 @@
 //! `relay`: reads the command line, starts what it asks for, and puts every failure into the same words.
 
-use std::{io::IsTerminal as _, process::ExitCode};
+use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::Parser as _;
-use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 use relay_user::{
     cli::{Cli, Command},
     command, failure,
     kernel::namespace::Namespace,
+    log::{self, Speaker},
 };
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    log_to_stderr(&cli.command);
+    let is_daemon = matches!(cli.command, Command::Up(_) | Command::Adopt(_));
+    log::start(if is_daemon { Speaker::Daemon } else { Speaker::Command });
     match run(cli) {
         Ok(code) => code,
         Err(error) => failure::report(&error),
@@ -59,19 +60,4 @@ fn run(cli: Cli) -> Result<ExitCode> {
         };
         done.map(|()| ExitCode::SUCCESS)
     })
-}
-
-/// `RELAY_LOG` chooses what is told, as `RUST_LOG` does elsewhere; stdout stays data.
-fn log_to_stderr(command: &Command) {
-    let level = if matches!(command, Command::Up(_) | Command::Adopt(_)) {
-        LevelFilter::INFO
-    } else {
-        LevelFilter::WARN
-    };
-    // What matters of gotatun's, the daemon tells in its own words.
-    let default = || EnvFilter::new(format!("{level},gotatun=off"));
-    let filter = EnvFilter::try_from_env("RELAY_LOG").unwrap_or_else(|_| default());
-    let colour =
-        std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour).init();
 }

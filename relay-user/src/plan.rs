@@ -95,6 +95,19 @@ impl Change {
         )
     }
 
+    /// What was done, with the names that `desired` has for a few peers: `set the peers home, phone`.
+    #[must_use]
+    pub fn told(&self, desired: &Desired) -> String {
+        let Self::SetPeers(keys) = self else { return self.to_string() };
+        let names: Vec<_> =
+            keys.iter().filter_map(|key| Some(desired.peers.get(key)?.name.as_str())).collect();
+        match names[..] {
+            [name] => format!("set the peer {name}"),
+            [] | [_, _, _, _, ..] => self.to_string(),
+            _ => format!("set the peers {}", names.join(", ")),
+        }
+    }
+
     /// Whether it opens a way into the tunnel, so that without the guard it must not be made.
     #[must_use]
     pub fn opens_a_way(&self) -> bool {

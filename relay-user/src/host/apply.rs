@@ -64,8 +64,9 @@ impl Host {
             }
             match self.apply(&change, desired, &observed).await {
                 Ok(()) => {
-                    tracing::info!("{}: {change}", self.interface);
-                    applied.changes.push(change.to_string());
+                    let told = change.told(desired);
+                    tracing::info!("{}: {told}", self.interface);
+                    applied.changes.push(told);
                 }
                 Err(cause) => {
                     guarded &= change != Change::ReplaceTable;

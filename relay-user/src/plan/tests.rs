@@ -227,6 +227,21 @@ fn drift_heals() {
 }
 
 #[test]
+fn peers_are_told_by_name_while_there_are_few() {
+    let set = |desired: &Desired, keys: &[u8]| {
+        Change::SetPeers(keys.iter().map(|&n| key(n)).collect()).told(desired)
+    };
+    let mut desired = desired();
+    assert_eq!(set(&desired, &[2]), "set the peer phone");
+    assert_eq!(set(&desired, &[1, 2]), "set the peers home, phone");
+    for n in 3..6 {
+        desired.peers.insert(key(n), peer(&format!("guest{n}"), "10.9.0.9", None));
+    }
+    assert_eq!(set(&desired, &[1, 2, 3, 4]), "set 4 peers");
+    assert_eq!(Change::SetUp.told(&desired), Change::SetUp.to_string());
+}
+
+#[test]
 fn a_peer_leaves_the_fast_path_before_it_leaves_wireguard() {
     let before = desired();
     let observed = settled(&before);

@@ -17,7 +17,8 @@ use crate::netns::{Netns, checked, wait_for};
 
 /// In the machine's own /run, and gone with it.
 pub const CONFIG_FOLDER: &str = "/run/lab";
-const CONFIG: &str = "/run/lab/relay.toml";
+/// The file that it is started with.
+pub const CONFIG: &str = "/run/lab/relay.toml";
 const LOG: &str = "/run/lab/relay.log";
 /// How long the daemon may take to be up; it takes 1 s.
 const DEADLINE: Duration = Duration::from_secs(30);
