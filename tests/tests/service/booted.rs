@@ -76,6 +76,7 @@ fn a_service_of_systemd() -> Result<()> {
     let star = Star::new()?;
     let hub = Booted::boot(&star.hub, &binary()?)?;
     told(&hub, life(&star, &hub))?;
+    told(&hub, speaks_to_the_journal(&hub))?;
     // The kernel has no part in what follows; what it has, lifecycle and hub try.
     if guest::line().is_some() {
         return told(&hub, removed(&star, &hub));
@@ -140,6 +141,24 @@ fn restarted(star: &Star, hub: &Booted<'_>, kernel: bool) -> Result<()> {
     if kernel { star.connected() } else { Ok(()) }
 }
 
+/// The journal knows level and time by itself, and nobody's place.
+fn speaks_to_the_journal(hub: &Booted<'_>) -> Result<()> {
+    let said = hub.run("journalctl --no-pager --output=json --unit=relay --identifier=relay")?;
+    let entries = said.lines().map(serde_json::from_str).collect::<Result<Vec<Value>, _>>()?;
+    let words =
+        |entry: &Value| entry["MESSAGE"].as_str().map(str::to_owned).context("an entry without words");
+    let mut up = 0;
+    for entry in &entries {
+        let words = words(entry)?;
+        ensure!(entry["PRIORITY"] == "6" || entry["PRIORITY"] == "4", "{entry}");
+        ensure!(words.starts_with(char::is_alphabetic) && !words.contains(" INFO "), "{words}");
+        ensure!(!words.contains("10.200."), "where somebody is: {words}");
+        up += u32::from(words.contains("is up on UDP port"));
+    }
+    ensure!(up >= 2, "it was started twice at least:\n{said}");
+    Ok(())
+}
+
 /// What is installed is not installed twice. A reload waits for its result, and a bad file is no good one.
 fn reloaded(hub: &Booted<'_>) -> Result<()> {
     let again = hub.command("relay").arg("install").output()?;
@@ -149,7 +168,8 @@ fn reloaded(hub: &Booted<'_>) -> Result<()> {
     hub.run("cp /etc/relay/relay.toml /etc/relay/good")?;
     hub.run("sed -i s/listen_port/listen_part/ /etc/relay/relay.toml")?;
     ensure!(hub.run("systemctl reload relay").is_err(), "a bad file was taken");
-    ensure!(hub.journal("relay").contains("listen_part"), "nobody says what is wrong");
+    let said = hub.run("journalctl --no-pager --output=cat --unit=relay --priority=err")?;
+    ensure!(said.contains("listen_part"), "nobody says what is wrong: {said}");
     hub.run("mv /etc/relay/good /etc/relay/relay.toml")?;
     hub.run("systemctl reload relay")?;
     ensure!(show(hub, "ActiveState")? == "active", "it is not active any more");
