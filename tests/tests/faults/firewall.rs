@@ -11,7 +11,7 @@ use relay_tests::{guest, netns::wait_for};
 use relay_user::kernel::datapath::PinnedMaps;
 
 use crate::{
-    DEADLINE, maps,
+    DEADLINE, maps, quiet,
     star::{self, Star, count_requests, keep_pinging, requests, with_two},
     wait_for_fast_path,
 };
@@ -103,6 +103,7 @@ fn honoured(
 
 #[test]
 fn a_drop_policy_of_nftables() -> Result<()> {
+    let _quiet = quiet();
     with_two(|star, hub| {
         let closes = || {
             star.hub.nft(
@@ -117,6 +118,7 @@ fn a_drop_policy_of_nftables() -> Result<()> {
 
 #[test]
 fn a_drop_policy_of_legacy_iptables() -> Result<()> {
+    let _quiet = quiet();
     with_two(|star, hub| {
         if let Err(error) = star.hub.run("iptables-legacy -S FORWARD") {
             guest::skip(&format!("legacy iptables: {error:#}"));

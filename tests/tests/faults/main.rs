@@ -19,7 +19,10 @@ mod stock;
 mod truncated;
 mod verifier;
 
-use std::time::Duration;
+use std::{
+    sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use relay_tests::{
@@ -31,6 +34,19 @@ use serde_json::Value;
 
 /// Five times what the slowest of these waits took on a busy machine with two cores.
 const DEADLINE: Duration = Duration::from_secs(30);
+
+/// What keeps processors busy, and what measures in seconds, do not run at once.
+static PROCESSORS: RwLock<()> = RwLock::new(());
+
+/// For a test that keeps processors busy.
+fn busy() -> RwLockReadGuard<'static, ()> {
+    PROCESSORS.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// For a test that measures.
+fn quiet() -> RwLockWriteGuard<'static, ()> {
+    PROCESSORS.write().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A hub with a home and a phone, not up yet.
 fn configured(machine: &Netns) -> Result<Relay<'_>> {

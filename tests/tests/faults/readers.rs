@@ -80,6 +80,7 @@ fn who_asks_and_never_reads() -> Result<()> {
         guest::skip("the kernel has no part in it, and 250 peers take a guest long");
         return Ok(());
     }
+    let _busy = crate::busy();
     let machine = Netns::new("readers")?;
     let mut hub = many_peers(&machine)?;
     let pid = hub.daemon().context("no daemon")?;
@@ -110,6 +111,7 @@ fn who_asks_and_never_reads() -> Result<()> {
 
 #[test]
 fn who_asks_without_end() -> Result<()> {
+    let _busy = crate::busy();
     let machine = Netns::new("questions")?;
     let hub = crate::hub(&machine)?;
     let (over, answered) = (AtomicBool::new(false), AtomicU64::new(0));

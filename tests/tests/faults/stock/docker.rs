@@ -13,7 +13,7 @@ use relay_tests::{
 
 use super::{closed, fast_path, lay_over, manage, passes, passes_again, unpacked};
 use crate::{
-    DEADLINE,
+    DEADLINE, busy,
     star::{self, Star, with_two},
 };
 
@@ -111,6 +111,7 @@ fn docker_user(star: &Star) -> Result<Vec<String>> {
 #[test]
 fn drops_until_relay_may_open_in_docker_user() -> Result<()> {
     let Some(root) = unpacked("RELAY_DOCKER") else { return Ok(()) };
+    let _busy = busy();
     with_two(|star, hub| {
         lay_over(&star.hub, &root)?;
         let docker = Docker::start(&star.hub)?;

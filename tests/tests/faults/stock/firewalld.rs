@@ -7,7 +7,7 @@ use relay_tests::netns::wait_for;
 
 use super::{fast_path, lay_over, listen_port_is_open, manage, passes, passes_again, unpacked};
 use crate::{
-    DEADLINE,
+    DEADLINE, busy,
     star::{Star, with_two},
     status,
 };
@@ -56,6 +56,7 @@ fn zones(star: &Star) -> Result<String> {
 #[test]
 fn denies_until_relay_may_open_and_is_as_before_afterwards() -> Result<()> {
     let Some(root) = unpacked("RELAY_FIREWALLD") else { return Ok(()) };
+    let _busy = busy();
     with_two(|star, hub| {
         lay_over(&star.hub, &root)?;
         start(star)?;

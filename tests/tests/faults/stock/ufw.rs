@@ -3,7 +3,10 @@
 use anyhow::{Result, ensure};
 
 use super::{closed, fast_path, lay_over, listen_port_is_open, manage, passes, passes_again, unpacked};
-use crate::star::{self, Star, with_two};
+use crate::{
+    busy,
+    star::{self, Star, with_two},
+};
 
 const PORT: &str = "ufw allow 51820/udp comment 'relay wg0'";
 const TUNNEL: &str = "ufw route allow in on wg0 out on wg0 comment 'relay wg0'";
@@ -36,6 +39,7 @@ fn rules(star: &Star) -> Result<[String; 3]> {
 #[test]
 fn denies_until_relay_may_open_and_is_as_before_afterwards() -> Result<()> {
     let Some(root) = unpacked("RELAY_UFW") else { return Ok(()) };
+    let _busy = busy();
     with_two(|star, hub| {
         lay_over(&star.hub, &root)?;
         star.hub.run_all(CONFIGURED)?;
