@@ -139,7 +139,7 @@ fn who_asks_without_end() -> Result<()> {
             .into_iter()
             .map(|thread| thread.join().unwrap_or_else(|p| std::panic::resume_unwind(p)))
             .collect();
-        came.and_then(|_| ended)
+        came.and(ended)
     });
     came.map(drop)
 }
