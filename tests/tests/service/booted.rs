@@ -1,13 +1,13 @@
 //! The service under systemd as PID 1: installed, started, restarted under traffic, reloaded, hung, stopped, removed.
 
-use std::{net::Ipv4Addr, time::Duration};
+use std::{net::Ipv4Addr, path::Path, process::Command, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use relay_tests::{
     booted::Booted,
     guest,
     lab::{peer::wg_quick_up, pings::Pings, relay::binary, world::VPS},
-    netns::{Netns, wait_for},
+    netns::{Netns, checked, wait_for},
 };
 use serde_json::Value;
 
@@ -86,6 +86,7 @@ fn a_service_of_systemd() -> Result<()> {
     told(&hub, hung(&hub))?;
     told(&hub, left_alone_by_networkd(&hub))?;
     told(&hub, opens_the_firewall(&hub))?;
+    told(&hub, opens_ufw(&hub))?;
     let hub = booted_again(&star, hub)?;
     told(&hub, removed(&star, &hub))
 }
@@ -256,6 +257,38 @@ fn opens_the_firewall(hub: &Booted<'_>) -> Result<()> {
         Ok(())
     })?;
     hub.run("iptables-legacy -D INPUT -p udp -j DROP").map(drop)
+}
+
+/// So does ufw, which writes its rules into /etc and takes locks of its own.
+fn opens_ufw(hub: &Booted<'_>) -> Result<()> {
+    let Some(unpacked) = std::env::var_os("RELAY_UFW") else {
+        guest::skip("ufw's package is not here; `cargo xtask test netns` unpacks it on the host");
+        return Ok(());
+    };
+    for part in ["etc", "usr", "lib"] {
+        let from = Path::new(&unpacked).join(part).join(".");
+        let to = hub.root().join(if part == "lib" { "usr/lib" } else { part });
+        checked(Command::new("cp").arg("-a").args([from, to]))?;
+    }
+    for name in ["before", "before6", "after", "after6", "user", "user6"] {
+        hub.run(&format!("cp /usr/share/ufw/iptables/{name}.rules /etc/ufw/{name}.rules"))?;
+    }
+    hub.run("cp /usr/share/ufw/before.init /usr/share/ufw/after.init /usr/share/ufw/ufw.conf /etc/ufw")?;
+    hub.run("ufw --force enable")?;
+    wait_for("ufw to be open", DEADLINE, || {
+        let said = hub.run("ufw status")?;
+        ensure!(said.matches("# relay wg0").count() == 4, "{said}");
+        let status = status(hub)?;
+        ensure!(
+            status["fast_path"]["state"] == "on" && status["problems"] == serde_json::json!([]),
+            "{status}"
+        );
+        Ok(())
+    })?;
+    hub.run("ufw disable")?;
+    // The file is as it was.
+    hub.run("sed -i /manage/s/true/false/ /etc/relay/relay.toml")?;
+    hub.run("systemctl reload relay").map(drop)
 }
 
 /// A machine that boots brings the hub up by itself.
