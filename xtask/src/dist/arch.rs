@@ -76,7 +76,7 @@ impl Arch {
         let mut command = env.cargo();
         command
             .args(["build", "--package", "relay-user", "--bin", "relay", "--target", self.triple()])
-            .args((profile == Profile::Release).then_some("--release"))
+            .args(["--profile", profile.name()])
             .env(format!("CARGO_TARGET_{}_LINKER", shouted(self.triple())), compiler)
             // For SQLite and ring, which are C and assembly.
             .env(format!("CC_{}", self.triple().replace('-', "_")), compiler)

@@ -95,7 +95,7 @@ pub(crate) fn for_tests(env: &Env) -> Result<PathBuf> {
 /// The package of another architecture than the host's, for tests of it under QEMU.
 pub(crate) fn foreign_for_tests(env: &Env) -> Result<PathBuf> {
     let arch = Arch::Arm64;
-    let binary = arch.build(env, Profile::Dev)?;
+    let binary = arch.build(env, Profile::Foreign)?;
     pack_for_tests(env, arch, REVISION, binary, &folder_for_tests(env))
 }
 
