@@ -38,7 +38,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
             Command::Join(args) => command::join::run(&files, &args).await,
             Command::Import(args) => command::import::run(&files, &args).await,
             Command::Install(args) => command::install::run(&files, &args),
-            Command::Uninstall => command::uninstall::run(&files).await,
+            Command::Uninstall => command::uninstall::run().await,
             Command::Peer(args) => command::peer::run(&files, &args).await,
             Command::Up(args) => command::up::run(files.clone(), args.down_on_exit).await,
             Command::Down => command::down::run(&files.config, &files.socket).await,

@@ -14,10 +14,7 @@ use crate::{
 pub(crate) fn relay(env: &Env, profile: Profile) -> Result<PathBuf> {
     bpf::object(env)?;
     let mut command = env.cargo();
-    command.args(["build", "--package", "relay-user", "--bin", "relay"]);
-    if profile == Profile::Release {
-        command.arg("--release");
-    }
+    command.args(["build", "--package", "relay-user", "--bin", "relay", "--profile", profile.name()]);
     let note = if env.built(profile, "relay").exists() { "" } else { " (a few minutes, once)" };
     run(&format!("building relay{note}"), &mut command)?;
     Ok(env.built(profile, "relay"))

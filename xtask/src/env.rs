@@ -25,16 +25,27 @@ pub(crate) struct Env {
 pub(crate) enum Profile {
     /// For tests.
     Dev,
+    /// For tests of another architecture.
+    Foreign,
     /// For users.
     Release,
 }
 
 impl Profile {
+    /// cargo's name of it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Dev => "dev",
+            Self::Foreign => "foreign",
+            Self::Release => "release",
+        }
+    }
+
     /// The folder under the target folder.
     pub(crate) fn folder(self) -> &'static str {
         match self {
             Self::Dev => "debug",
-            Self::Release => "release",
+            Self::Foreign | Self::Release => self.name(),
         }
     }
 }

@@ -50,12 +50,29 @@ async fn answers_for_another(config: &Path, socket: &Path) -> bool {
 async fn without_daemon(config: &Path, dead_socket: Option<&Path>) -> anyhow::Result<Reloaded> {
     super::need_root("take interfaces down")?;
     let run_dir = Path::new(daemon::RUN_DIR);
-    let interface = interface(config)?;
+    let netlink = Netlink::connect()?;
+    let interface = match interface(config) {
+        Ok(interface) => interface,
+        Err(error) => marked(&netlink, error).await?,
+    };
     let _lock = Lock::acquire(run_dir, &interface)?;
     if let Some(socket) = dead_socket {
         let _ = std::fs::remove_file(socket);
     }
-    Ok(host::tear_down(&Netlink::connect()?, &interface, run_dir).await)
+    Ok(host::tear_down(&netlink, &interface, run_dir).await)
+}
+
+/// Where the configuration does not say which: the interface with relay's mark, if there is only one.
+async fn marked(netlink: &Netlink, error: anyhow::Error) -> anyhow::Result<InterfaceName> {
+    let links = netlink.links().await?;
+    let mut ours = links.iter().filter(|link| link.is_ours());
+    match (ours.next(), ours.next()) {
+        (Some(link), None) => {
+            eprintln!("{error:#}\n{} has relay's mark, so that is what goes down", link.name);
+            Ok(link.name.parse()?)
+        }
+        _ => Err(error),
+    }
 }
 
 /// The tunnel interface. The configuration need not be valid to say which that is; without one it is the default name.

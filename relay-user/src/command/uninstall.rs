@@ -4,15 +4,10 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
-use super::{
-    down::interface,
-    systemd::{booted, make, read_again, run as run_tool},
-};
+use super::systemd::{booted, make, read_again, run as run_tool};
 use crate::{
-    cli::Files,
     control::server::GROUP,
     kernel::netlink::Netlink,
-    observed::Link,
     service::{PACKAGED_UNIT, UNIT, no_files},
 };
 
@@ -24,7 +19,7 @@ const FOLDERS: [&str; 2] = ["/etc/relay", "/var/lib/relay"];
 ///
 /// # Errors
 /// Not root; a file that cannot be removed; a tool of systemd that refuses.
-pub async fn run(files: &Files) -> anyhow::Result<()> {
+pub async fn run() -> anyhow::Result<()> {
     super::need_root("remove a service")?;
     let wanted = no_files();
     let packaged = Path::new(PACKAGED_UNIT).exists();
@@ -59,9 +54,8 @@ pub async fn run(files: &Files) -> anyhow::Result<()> {
             eprintln!("{folder} stays: what is in it is yours");
         }
     }
-    let interface = interface(&files.config)?;
-    if Netlink::connect()?.link(&interface).await?.is_some_and(|link| Link::is_ours(&link)) {
-        eprintln!("{interface} goes on; `relay down` takes it down");
+    for link in Netlink::connect()?.links().await?.iter().filter(|link| link.is_ours()) {
+        eprintln!("{} goes on; `relay down` takes it down", link.name);
     }
     Ok(())
 }

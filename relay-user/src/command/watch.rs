@@ -2,13 +2,18 @@
 
 use std::{
     future::Future,
-    io::IsTerminal as _,
+    io::{self, IsTerminal as _},
+    pin::pin,
     time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
 use crossterm::event::{Event, EventStream, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
-use futures::StreamExt as _;
+use futures::{
+    FutureExt as _, Stream, StreamExt as _,
+    future::{Fuse, FusedFuture as _},
+};
+use ratatui::{Terminal, backend::Backend};
 use tokio::{
     signal::unix::{SignalKind, signal},
     time::{MissedTickBehavior, interval},
@@ -39,26 +44,32 @@ pub(super) async fn run<F: Future<Output = anyhow::Result<Stats>>>(
 ) -> anyhow::Result<()> {
     // Told as any other command's failure, before the screen is taken.
     let first = look().await?;
-    if json || !std::io::stdout().is_terminal() {
+    if json || !io::stdout().is_terminal() {
         return plain(first, look, json).await;
     }
     let mut terminal = ratatui::try_init().context("taking the terminal")?;
-    let shown = show(&mut terminal, first, look).await;
+    let shown = show(&mut terminal, EventStream::new(), first, look).await;
     ratatui::restore();
     shown
 }
 
-async fn show<F: Future<Output = anyhow::Result<Stats>>>(
-    terminal: &mut ratatui::DefaultTerminal,
+/// A look may take as long as a daemon that hangs; keys and signals are heard meanwhile.
+async fn show<B, F>(
+    terminal: &mut Terminal<B>,
+    mut keys: impl Stream<Item = io::Result<Event>> + Unpin,
     first: Stats,
     look: impl Fn() -> F,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<()>
+where
+    B: Backend<Error: Send + Sync + 'static>,
+    F: Future<Output = anyhow::Result<Stats>>,
+{
     let start = Instant::now();
     let mut model = Model::default();
     model.take(start.elapsed(), first);
-    let mut keys = EventStream::new();
     let mut terminated = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
     let mut tick = ticks();
+    let mut looking = pin!(Fuse::terminated());
     loop {
         terminal.draw(|frame| view::draw(frame, &model, super::now())).context("drawing")?;
         tokio::select! {
@@ -75,7 +86,8 @@ async fn show<F: Future<Output = anyhow::Result<Stats>>>(
                     _ => {}
                 },
             },
-            _ = tick.tick() => match look().await {
+            _ = tick.tick(), if looking.is_terminated() => looking.set(look().fuse()),
+            found = &mut looking => match found {
                 Ok(stats) => model.take(start.elapsed(), stats),
                 Err(error) => model.trouble = Some(format!("{error:#}")),
             },
@@ -99,9 +111,9 @@ async fn plain<F: Future<Output = anyhow::Result<Stats>>>(
         } else {
             format!("{}\n", table::stats(&stats, super::now()))
         };
-        let mut stdout = std::io::stdout().lock();
+        let mut stdout = io::stdout().lock();
         match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
             written => written.context("writing to stdout")?,
         }
         drop(stdout);
@@ -143,7 +155,31 @@ fn asked(key: KeyEvent) -> Option<Asked> {
 
 #[cfg(test)]
 mod tests {
+    use std::{cell::Cell, task::Poll};
+
+    use ratatui::backend::TestBackend;
+
+    use crate::watch::view::tests::stats;
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_daemon_that_hangs_keeps_nobody() {
+        let mut terminal = Terminal::new(TestBackend::new(80, 24)).expect("a terminal");
+        let (asked, answered) = (Cell::new(false), std::future::pending::<anyhow::Result<Stats>>);
+        let look = || {
+            asked.set(true);
+            answered()
+        };
+        let quit = Event::Key(KeyEvent::new(KeyCode::Char('q'), KeyModifiers::NONE));
+        // Whoever quits does so once a look has begun.
+        let keys = futures::stream::poll_fn(|_| match asked.get() {
+            true => Poll::Ready(Some(Ok(quit.clone()))),
+            false => Poll::Pending,
+        });
+        let shown = show(&mut terminal, keys, stats(Vec::new()), look);
+        tokio::time::timeout(10 * PERIOD, shown).await.expect("it ends").expect("and well");
+    }
 
     #[test]
     fn keys() {

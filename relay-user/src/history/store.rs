@@ -15,7 +15,7 @@ use super::{
     amount::{Amount, COLUMNS, Reading, Row},
     delta::{before, delta},
     spread::spread,
-    thin::{BUCKET, FINE, HOURLY, KEPT, Slot, thin},
+    thin::{BUCKET, FINE, HOUR, HOURLY, KEPT, Slot, thin},
 };
 use crate::key::PublicKey;
 
@@ -379,7 +379,7 @@ fn add_bucket(transaction: &Transaction<'_>, slot: Slot, added: Amount) -> rusql
 fn thin_out(transaction: &Transaction<'_>, now: i64) -> rusqlite::Result<()> {
     let query = format!(
         "SELECT peer, start, seconds, {} FROM bucket
-         WHERE (seconds = {BUCKET} AND start <= ?1) OR (seconds > {BUCKET} AND start <= ?2) OR start <= ?3",
+         WHERE (seconds = {BUCKET} AND start <= ?1) OR (seconds = {HOUR} AND start <= ?2) OR start <= ?3",
         columns()
     );
     let mut statement = transaction.prepare(&query)?;

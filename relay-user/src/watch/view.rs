@@ -216,7 +216,7 @@ fn spark(recent: &Recent) -> String {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use std::time::Duration;
 
     use ratatui::{Terminal, backend::TestBackend};
@@ -248,7 +248,7 @@ pub(super) mod tests {
         }
     }
 
-    pub(in crate::watch) fn stats(peers: Vec<PeerStats>) -> Stats {
+    pub(crate) fn stats(peers: Vec<PeerStats>) -> Stats {
         Stats {
             interface: "wg0".into(),
             backend: Backend::Kernel,

@@ -7,7 +7,7 @@ use relay_tests::{
     booted::Booted,
     guest,
     lab::{peer::wg_quick_up, pings::Pings, relay::binary, world::VPS},
-    netns::wait_for,
+    netns::{Netns, checked, wait_for},
 };
 
 use crate::{
@@ -31,11 +31,19 @@ fn package(revision: u32) -> Result<PathBuf> {
     found.with_context(|| format!("no package *{end} in {}", folder.display()))
 }
 
-/// Installs it as `apt install ./relay.deb` would. Other packages' triggers, such as the index of man pages, are not ours.
-fn install(hub: &Booted<'_>, revision: u32) -> Result<()> {
+/// Installs it as `apt install ./relay.deb` would; gives what a person reads. Other packages' triggers, such as the index
+/// of man pages, are not ours.
+fn install(hub: &Booted<'_>, revision: u32) -> Result<String> {
     fs::copy(package(revision)?, hub.root().join("var/tmp/relay.deb")).context("bringing the package in")?;
-    hub.run("dpkg --no-triggers --install /var/tmp/relay.deb")?;
-    hub.run("rm /var/tmp/relay.deb").map(drop)
+    let told = dpkg(hub, "--no-triggers --install /var/tmp/relay.deb")?;
+    hub.run("rm /var/tmp/relay.deb")?;
+    Ok(told)
+}
+
+/// What dpkg and the package's scripts say, warnings included.
+fn dpkg(hub: &Booted<'_>, arguments: &str) -> Result<String> {
+    checked(hub.command("sh").args(["-c", &format!("exec dpkg {arguments} 2>&1")]))
+        .with_context(|| format!("dpkg {arguments}"))
 }
 
 /// Every file with relay in its name.
@@ -63,7 +71,8 @@ fn life(star: &Star, hub: &Booted<'_>) -> Result<()> {
     hub.run("rm -rf /usr/local/bin/relay /usr/bin/relay /etc/dpkg/dpkg.cfg.d")?;
     let before = traces(hub)?;
 
-    install(hub, 1)?;
+    let told = install(hub, 1)?;
+    ensure!(told.contains("Next: relay init, relay install, systemctl start relay"), "{told}");
     hub.run("getent group relay")?;
     let differs = hub.run("dpkg --verify relay")?;
     ensure!(differs.is_empty(), "not as they were packed:\n{differs}");
@@ -91,6 +100,8 @@ fn life(star: &Star, hub: &Booted<'_>) -> Result<()> {
     ensure!(!star.hub.run("nft list ruleset")?.contains("relay"), "rules are left");
     ensure!(hub.run("pgrep --exact relay").is_err(), "a daemon is left");
     ensure!(hub.run("ls /etc/relay")?.contains("relay.toml"), "the configuration went too");
+    let told = install(hub, 2)?;
+    ensure!(told.contains("Next: relay install, systemctl start relay"), "{told}");
     hub.run("dpkg --purge relay")?;
     wait_for("nothing to be left", DEADLINE, || {
         let after = traces(hub)?;
@@ -98,6 +109,44 @@ fn life(star: &Star, hub: &Booted<'_>) -> Result<()> {
         Ok(())
     })?;
     ensure!(hub.run("getent group relay").is_err(), "the group is left");
+    Ok(())
+}
+
+#[test]
+fn a_package_beside_another_relay() -> Result<()> {
+    if guest::line().is_some() {
+        guest::skip("dpkg does the same on every kernel");
+        return Ok(());
+    }
+    let machine = Netns::new("hub")?;
+    machine.run(&format!("ip address add {VPS}/32 dev lo"))?;
+    let hub = Booted::boot(&machine, &binary()?)?;
+    told(&hub, neighbours(&hub))
+}
+
+/// The relay that runs is not the package's, and stays as it is until a person says otherwise.
+fn neighbours(hub: &Booted<'_>) -> Result<()> {
+    hub.run("rm -rf /etc/dpkg/dpkg.cfg.d")?;
+    hub.run(&format!("relay init --endpoint {VPS} --subnet6 none --manage-firewall=false"))?;
+    hub.run("/usr/local/bin/relay install")?;
+    hub.run("systemctl start relay")?;
+    let daemon = show(hub, "MainPID")?;
+    for revision in [1, 2] {
+        let told = install(hub, revision)?;
+        ensure!(told.contains("runs another relay than this package's"), "{told}");
+    }
+    hub.run("dpkg --remove relay")?;
+    let told = dpkg(hub, "--purge relay")?;
+    ensure!(told.contains("its files stay"), "{told}");
+    ensure!(show(hub, "MainPID")? == daemon, "the daemon is another");
+    ensure!(status(hub)?["fast_path"]["state"] == "on", "the hub is not what it was");
+    ensure!(hub.run("ls /etc/relay")?.contains("wg0.key"), "the key went");
+
+    install(hub, 2)?;
+    hub.run("/usr/bin/relay install")?;
+    hub.run("systemctl restart relay")?;
+    let program = hub.run(&format!("readlink /proc/{}/exe", show(hub, "MainPID")?))?;
+    ensure!(program.trim() == "/usr/bin/relay", "what runs is {program}");
     Ok(())
 }
 

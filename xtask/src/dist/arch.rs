@@ -22,8 +22,13 @@ pub(crate) enum Arch {
 }
 
 impl Arch {
-    /// Both.
-    pub(super) const ALL: [Self; 2] = [Self::Amd64, Self::Arm64];
+    /// Those that this host can build for: its own, and arm64 on amd64.
+    pub(super) fn buildable() -> Result<&'static [Self]> {
+        Ok(match Self::native()? {
+            Self::Amd64 => &[Self::Amd64, Self::Arm64],
+            Self::Arm64 => &[Self::Arm64],
+        })
+    }
 
     /// The host's.
     pub(super) fn native() -> Result<Self> {
@@ -76,7 +81,7 @@ impl Arch {
         let mut command = env.cargo();
         command
             .args(["build", "--package", "relay-user", "--bin", "relay", "--target", self.triple()])
-            .args((profile == Profile::Release).then_some("--release"))
+            .args(["--profile", profile.name()])
             .env(format!("CARGO_TARGET_{}_LINKER", shouted(self.triple())), compiler)
             // For SQLite and ring, which are C and assembly.
             .env(format!("CC_{}", self.triple().replace('-', "_")), compiler)

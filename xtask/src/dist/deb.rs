@@ -36,7 +36,7 @@ pub(super) fn pack(env: &Env, product: &Product<'_>, staged: &Path, out: &Path) 
     let package = out.join(&name);
     // Tests install their packages at once, also on emulated machines.
     let compression: &[&str] = match product.profile {
-        Profile::Dev => &["-Zgzip", "-z1"],
+        Profile::Dev | Profile::Foreign => &["-Zgzip", "-z1"],
         Profile::Release => &["-Zxz"],
     };
     let mut command = Command::new("dpkg-deb");

@@ -34,7 +34,7 @@ On the VPS: apt install ./relay_VERSION_ARCH.deb";
 /// What `dist` is told.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Architectures, by Debian's names; all unless given
+    /// Architectures, by Debian's names; those that this host can build for unless given
     #[arg(long = "arch", value_name = "ARCH")]
     arches: Vec<Arch>,
 }
@@ -56,7 +56,7 @@ struct Product<'a> {
 /// Builds relay for the architectures, and packs it.
 pub(crate) fn run_verb(env: &Env, args: &Args) -> Result<()> {
     let begun = Instant::now();
-    let arches = if args.arches.is_empty() { &Arch::ALL[..] } else { &args.arches };
+    let arches = if args.arches.is_empty() { Arch::buildable()? } else { &args.arches };
     let out = env.target.join("dist");
     fs::create_dir_all(&out).with_context(|| format!("making {}", out.display()))?;
     setup::packing()?;
@@ -95,7 +95,7 @@ pub(crate) fn for_tests(env: &Env) -> Result<PathBuf> {
 /// The package of another architecture than the host's, for tests of it under QEMU.
 pub(crate) fn foreign_for_tests(env: &Env) -> Result<PathBuf> {
     let arch = Arch::Arm64;
-    let binary = arch.build(env, Profile::Dev)?;
+    let binary = arch.build(env, Profile::Foreign)?;
     pack_for_tests(env, arch, REVISION, binary, &folder_for_tests(env))
 }
 
