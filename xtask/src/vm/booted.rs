@@ -25,7 +25,7 @@ use crate::process::{find_program, say};
 /// The test of each boot, and how the machine goes down after it.
 const BOOTS: [(&str, &str); 2] = [("first_boot", "reboot"), ("second_boot", "poweroff")];
 
-/// Longest that one boot may take, seven times what it takes.
+/// Longest that one boot may take: eight times what it takes a host that has time for it.
 const OVERALL: Duration = Duration::from_secs(20 * 60);
 /// What the test may take of that, in seconds.
 const TEST_SECONDS: u64 = 15 * 60;
