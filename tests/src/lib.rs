@@ -6,6 +6,7 @@ pub mod guest;
 pub mod lab;
 pub mod namespace;
 pub mod netns;
+pub mod packages;
 pub mod packet;
 pub mod packet_socket;
 pub mod program;

@@ -30,7 +30,7 @@ pub(crate) const EXAMPLES: &str = "Examples:
 pub(crate) struct Args {
     /// Heights to run; all when none is named
     heights: Vec<Height>,
-    /// Kernels of Debian to boot for the height `vm`
+    /// Kernels of Debian to boot for the height `vm`; `boot` has its Debian's own
     #[arg(long = "kernel", value_name = "LINE", default_values = vm::KERNELS)]
     kernels: Vec<String>,
     /// In guests, only this test program
@@ -66,6 +66,8 @@ enum Height {
     Mutants,
     /// All test programs on Debian's kernels, with kernel WireGuard, under QEMU
     Vm,
+    /// The package's life on a Debian that boots from a disk, with systemd as PID 1, under QEMU; root to make the disk
+    Boot,
 }
 
 impl Height {
@@ -77,11 +79,12 @@ impl Height {
             Self::Packages => "packages",
             Self::Mutants => "mutants",
             Self::Vm => "vm",
+            Self::Boot => "boot",
         }
     }
 
     fn needs_root(self) -> bool {
-        !matches!(self, Self::Unit | Self::Packages | Self::Vm)
+        !matches!(self, Self::Unit | Self::Packages | Self::Vm | Self::Boot)
     }
 }
 
@@ -136,6 +139,7 @@ fn run_height(env: &Env, args: &Args, height: Height) -> Result<String> {
         Height::Packages => packages(env),
         Height::Mutants => mutants(env),
         Height::Vm => guests(env, args),
+        Height::Boot => boot(env, args),
     }
 }
 
@@ -158,8 +162,8 @@ const PROGRAM: &str = "program";
 const MUTANTS: &str = "mutants";
 /// The test program that looks into packages.
 const PACKAGES: &str = "packages";
-/// The test program that installs one.
-const SERVICE: &str = "service";
+/// The test program that a Debian runs which boots from a disk.
+const BOOT: &str = "boot";
 
 fn program(env: &Env) -> Result<String> {
     setup::running()?;
@@ -174,7 +178,7 @@ fn netns(env: &Env) -> Result<String> {
     next::relays(env)?;
     let packages = dist::for_tests(env)?;
     let sets = [("RELAY_PACKAGES", packages.as_os_str())];
-    let chosen = |name: &str| ![PROGRAM, MUTANTS, PACKAGES].contains(&name);
+    let chosen = |name: &str| ![PROGRAM, MUTANTS, PACKAGES, BOOT].contains(&name);
     let tests = test_binaries(env, chosen, Some(&relay), &sets);
     let told = lab::tell(env, &relay).context("the laboratory");
     Ok(format!("{}, the laboratory", tests.and_then(|names| told.map(|()| names))?))
@@ -202,14 +206,12 @@ fn mutants(env: &Env) -> Result<String> {
     Ok(format!("{ran}: {} seeded faults", faults.len()))
 }
 
-/// Every test program but the seeded faults and the contents of packages, which say the same on any kernel.
+/// Every test program but the seeded faults and the contents of packages, which say the same on any kernel, and the one
+/// that needs more of a machine.
 fn guests(env: &Env, args: &Args) -> Result<String> {
     setup::guests(env)?;
     bpf::object(env)?;
-    let mut programs = vm::Programs::build(env, |name| name != MUTANTS && name != PACKAGES)?;
-    if args.program.as_deref().is_none_or(|program| program == SERVICE) {
-        programs.packages = Some(dist::for_tests(env)?);
-    }
+    let mut programs = vm::Programs::build(env, |name| ![MUTANTS, PACKAGES, BOOT].contains(&name))?;
     if args.program.as_deref().is_none_or(|program| program == next::TESTS) {
         programs.along.extend(next::relays(env)?);
     }
@@ -221,6 +223,17 @@ fn guests(env: &Env, args: &Args) -> Result<String> {
         ..vm::Options::default()
     };
     let outcome = vm::run(env, &options, &programs)?;
+    say(format_args!("\n{outcome}"));
+    outcome.verdict()
+}
+
+/// The package's life on a VPS of its own.
+fn boot(env: &Env, args: &Args) -> Result<String> {
+    setup::booting()?;
+    bpf::object(env)?;
+    let programs = vm::Programs::build(env, |name| name == BOOT)?;
+    let packages = dist::for_tests(env)?;
+    let outcome = vm::run_booted(env, &args.accelerator, &programs, &packages)?;
     say(format_args!("\n{outcome}"));
     outcome.verdict()
 }

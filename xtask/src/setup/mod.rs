@@ -42,6 +42,7 @@ pub(crate) fn everything(env: &Env) -> Result<()> {
     apt::ensure(voice, packages::RUN)?;
     apt::ensure(voice, packages::NETNS)?;
     apt::ensure(voice, packages::VM)?;
+    apt::ensure(voice, packages::BOOT)?;
     apt::ensure(voice, packages::DIST)?;
     let toolchain = toolchain::ensure(voice)?;
     linker::ensure(env, voice, &toolchain)?;
@@ -88,6 +89,12 @@ pub(crate) fn guests(env: &Env) -> Result<()> {
     apt::ensure(Voice::Changes, packages::NETNS)?;
     apt::ensure(Voice::Changes, packages::VM)?;
     gotatun::ensure(env, Voice::Changes)
+}
+
+/// What a guest that boots from a disk needs. It has its own tools.
+pub(crate) fn booting() -> Result<()> {
+    apt::ensure(Voice::Changes, packages::VM)?;
+    apt::ensure(Voice::Changes, packages::BOOT)
 }
 
 /// What packing packages needs.

@@ -87,3 +87,14 @@ pub(super) const VM: &[Package] = &[
     package("conntrack", "conntrack", "shows and shortens what conntrack remembers"),
     package("iperf3", "iperf3", "transfers that must not stop"),
 ];
+
+/// For guests that boot from a disk.
+pub(super) const BOOT: &[Package] = &[
+    package("debootstrap", "debootstrap", "installs the Debian that boots from a disk"),
+    package(
+        "debian-archive-keyring",
+        "/usr/share/keyrings/debian-archive-keyring.gpg",
+        "the keys that Debian signs its packages with",
+    ),
+    package("e2fsprogs", "mke2fs", "makes a disk of files"),
+];

@@ -12,12 +12,11 @@ use super::kernel::Kernel;
 use crate::process::{capture, find_program};
 
 /// Packages of Debian whose programs every machine has; tests use them without thinking.
-const EVERYDAY: [&str; 15] = [
+const EVERYDAY: [&str; 14] = [
     "bash",
     "coreutils",
     "dash",
     "diffutils",
-    "dpkg",
     "findutils",
     "grep",
     "hostname",
@@ -29,9 +28,6 @@ const EVERYDAY: [&str; 15] = [
     "tar",
     "util-linux",
 ];
-
-/// What dpkg holds for installed in the guest: what relay's package depends on.
-const INSTALLED: [&str; 4] = ["libc6", "libgcc-s1", "nftables", "passwd"];
 
 /// Without one of these no test can run. `cargo xtask setup` installs the packages that have them.
 const NEEDED: [&str; 26] = [
@@ -93,7 +89,7 @@ const DATA: [&str; 9] = [
 ];
 
 /// Where the modules live that relay and its tests meet; what they depend on comes along.
-const MODULES: [&str; 22] = [
+pub(super) const MODULES: [&str; 22] = [
     "kernel/drivers/char/virtio_console.ko",
     "kernel/drivers/net/bonding/",
     "kernel/drivers/net/dummy.ko",
@@ -139,12 +135,6 @@ pub(crate) fn tools() -> Result<Tree> {
     tree.put("/etc/group", Entry::Text("root:x:0:\nnogroup:x:65534:\n".into()));
     tree.put("/etc/hosts", Entry::Text("127.0.0.1 localhost\n::1 localhost\n".into()));
     tree.put("/etc/nsswitch.conf", Entry::Text("passwd: files\ngroup: files\nhosts: files dns\n".into()));
-
-    let installed = capture(Command::new("dpkg").arg("--status").args(INSTALLED))?;
-    tree.put("/var/lib/dpkg/status", Entry::Text(installed));
-    for folder in ["info", "triggers", "updates"] {
-        tree.put(Path::new("/var/lib/dpkg").join(folder), Entry::Directory);
-    }
 
     let mut missing = Vec::new();
     for name in NEEDED {
@@ -266,15 +256,15 @@ fn libraries(listing: &str) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// The modules of [`MODULES`] and all they depend on, unpacked below `staging` and listed by depmod.
+/// The modules that are `chosen` by the beginnings of their paths, and all they depend on, unpacked below `staging` and listed by depmod.
 ///
 /// Unpacked because an emulated machine takes longer over it than the host does.
-pub(crate) fn modules(kernel: &Kernel, staging: &Path) -> Result<Tree> {
+pub(crate) fn modules(kernel: &Kernel, chosen: &[&str], staging: &Path) -> Result<Tree> {
     let base = format!("lib/modules/{}", kernel.release);
     let folder = staging.join(&base);
     let list = kernel.modules.join("modules.dep");
     let text = fs::read_to_string(&list).with_context(|| format!("reading {}", list.display()))?;
-    for module in wanted(&text) {
+    for module in wanted(&text, chosen) {
         let to = folder.join(&module);
         let parent = to.parent().context("a module at the root")?;
         fs::create_dir_all(parent).with_context(|| format!("making {}", parent.display()))?;
@@ -312,11 +302,11 @@ fn take(tree: &mut Tree, from: &Path, to: &Path) -> Result<()> {
 }
 
 /// The wanted modules and their dependencies, from the text of modules.dep ("a.ko: b.ko c.ko", the latter whole).
-fn wanted(dependencies: &str) -> BTreeSet<String> {
+fn wanted(dependencies: &str, chosen: &[&str]) -> BTreeSet<String> {
     let mut set = BTreeSet::new();
     for line in dependencies.lines() {
         let Some((module, needs)) = line.split_once(':') else { continue };
-        if MODULES.iter().any(|prefix| module.starts_with(prefix)) {
+        if chosen.iter().any(|prefix| module.starts_with(prefix)) {
             set.insert(module.to_owned());
             set.extend(needs.split_whitespace().map(str::to_owned));
         }
@@ -343,7 +333,7 @@ mod tests {
     fn modules_bring_what_they_depend_on_and_no_others() {
         let list = "kernel/drivers/net/wireguard/wireguard.ko.xz: kernel/net/ipv4/udp_tunnel.ko.xz kernel/lib/x.ko.xz\n\
                     kernel/drivers/hid/hid.ko:\n";
-        let set: Vec<_> = wanted(list).into_iter().collect();
+        let set: Vec<_> = wanted(list, &MODULES).into_iter().collect();
         assert_eq!(
             set,
             [

@@ -21,10 +21,14 @@ use crate::env::Env;
 use crate::process::capture;
 
 /// To be raised when what the kept parts hold changes; in their names.
-const PARTS: u32 = 4;
+const PARTS: u32 = 5;
 
 /// What one test program may take in the guest, in seconds. PID 1 ends it then and goes on with the next.
 const PROGRAM_SECONDS: u64 = 25 * 60;
+
+/// libtest says what it does as JSON only to those who ask for what is unstable. One test at a time: they share a kernel.
+pub(super) const LIBTEST: [&str; 5] =
+    ["-Zunstable-options", "--format=json", "--report-time", "--show-output", "--test-threads=1"];
 
 /// What goes into guests.
 pub(crate) struct Guest<'a> {
@@ -53,7 +57,7 @@ impl Guest<'_> {
             if staging.exists() {
                 fs::remove_dir_all(&staging).with_context(|| format!("removing {}", staging.display()))?;
             }
-            files::modules(kernel, &staging)
+            files::modules(kernel, &files::MODULES, &staging)
         })?;
         let marker = {
             let mut tree = Tree::default();
@@ -102,40 +106,14 @@ impl Guest<'_> {
         for folder in [&self.env.root.join("tests"), &self.env.bpf] {
             add_data(&mut tree, folder)?;
         }
-        for package in self.packages()? {
-            tree.put(&package, Entry::Copy(package.clone()));
-        }
         tree.put("/etc/relay-vm/plan.json", Entry::Text(self.plan().to_string()));
         self.forget_stripped(&tree)?;
         Ok(tree)
     }
 
-    /// The packages that tests install.
-    fn packages(&self) -> Result<Vec<PathBuf>> {
-        let Some(folder) = &self.programs.packages else { return Ok(Vec::new()) };
-        let act = || format!("looking for packages in {}", folder.display());
-        let mut packages = Vec::new();
-        for entry in fs::read_dir(folder).with_context(act)? {
-            let path = entry.with_context(act)?.path();
-            // Those of the other architecture stay where they are.
-            if path.to_str().is_some_and(|path| path.ends_with("_amd64.deb")) {
-                packages.push(path);
-            }
-        }
-        Ok(packages)
-    }
-
-    /// A program without its debug sections, which would be half of the guest's memory, and its libraries.
+    /// A program without its debug sections, and its libraries.
     fn add_stripped(&self, tree: &mut Tree, program: &Path, at: &Path) -> Result<()> {
-        let folder = self.cache.join("stripped");
-        fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
-        let name = program.file_name().with_context(|| format!("{} is no file", program.display()))?;
-        let stripped = folder.join(name);
-        let written = |path: &Path| fs::metadata(path).and_then(|data| data.modified());
-        let source = written(program).with_context(|| format!("looking at {}", program.display()))?;
-        if written(&stripped).map_or(true, |copy| copy < source) {
-            capture(Command::new("strip").args(["--strip-debug", "-o"]).arg(&stripped).arg(program))?;
-        }
+        let stripped = stripped(self.cache, program)?;
         for library in files::needs(&stripped)? {
             files::add(tree, &library)?;
         }
@@ -158,10 +136,7 @@ impl Guest<'_> {
 
     /// What PID 1 reads: programs, arguments, environment.
     fn plan(&self) -> serde_json::Value {
-        // libtest says what it does as JSON only to those who ask for what is unstable. One test at a time: they
-        // share a kernel.
-        let mut libtest =
-            vec!["-Zunstable-options", "--format=json", "--report-time", "--show-output", "--test-threads=1"];
+        let mut libtest = LIBTEST.to_vec();
         libtest.extend(self.options.filter.as_deref());
         let folder = self.env.root.join("tests");
         let programs = self.programs.jobs.iter().map(|job| {
@@ -197,9 +172,6 @@ impl Guest<'_> {
                 "TMPDIR": "/tmp",
             },
         });
-        if let Some(folder) = &self.programs.packages {
-            plan["environment"]["RELAY_PACKAGES"] = json!(folder);
-        }
         // Whoever searches with another seed does so in guests, too.
         if let Ok(seed) = std::env::var("RELAY_SEED") {
             plan["environment"]["RELAY_SEED"] = json!(seed);
@@ -234,7 +206,22 @@ fn host_packages() -> Result<u64> {
     Ok(hasher.finish())
 }
 
-fn write(tree: &Tree, path: &Path) -> Result<()> {
+/// A copy of a program without its debug sections, which would be half of the guest's memory.
+pub(super) fn stripped(cache: &Path, program: &Path) -> Result<PathBuf> {
+    let folder = cache.join("stripped");
+    fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+    let name = program.file_name().with_context(|| format!("{} is no file", program.display()))?;
+    let stripped = folder.join(name);
+    let written = |path: &Path| fs::metadata(path).and_then(|data| data.modified());
+    let source = written(program).with_context(|| format!("looking at {}", program.display()))?;
+    if written(&stripped).map_or(true, |copy| copy < source) {
+        capture(Command::new("strip").args(["--strip-debug", "-o"]).arg(&stripped).arg(program))?;
+    }
+    Ok(stripped)
+}
+
+/// Writes an archive as a file.
+pub(super) fn write(tree: &Tree, path: &Path) -> Result<()> {
     let act = || format!("writing {}", path.display());
     let mut out = BufWriter::new(File::create(path).with_context(act)?);
     tree.write(&mut out).with_context(act)?;

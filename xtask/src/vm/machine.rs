@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -20,8 +20,12 @@ pub(crate) struct Boot<'a> {
     pub(crate) qemu: &'a Qemu,
     /// The kernel.
     pub(crate) image: &'a Path,
-    /// The guest's file system.
+    /// The guest's file system, or what mounts it.
     pub(crate) initrd: &'a Path,
+    /// A disk image, where there is one: /dev/vda. What the guest writes stays in it.
+    pub(crate) disk: Option<&'a Path>,
+    /// How many processors it has.
+    pub(crate) processors: u32,
     /// As QEMU calls it; "tcg" emulates.
     pub(crate) accelerator: &'a str,
 }
@@ -33,6 +37,8 @@ pub(crate) struct Patience {
     pub(crate) overall: Duration,
     /// Between one line of the console and the next.
     pub(crate) silence: Duration,
+    /// From the last line to the machine's end.
+    pub(crate) ending: Duration,
 }
 
 /// What came of a machine.
@@ -50,6 +56,20 @@ pub(crate) struct Run {
 
 /// A running QEMU, killed when this goes away.
 struct Machine(Child);
+
+impl Machine {
+    /// How it ended, if it has. Its console closes a moment before.
+    fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        let until = Instant::now() + Duration::from_secs(2);
+        loop {
+            let ended = self.0.try_wait().context("asking after QEMU")?;
+            if ended.is_some() || Instant::now() > until {
+                return Ok(ended);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
 
 impl Drop for Machine {
     fn drop(&mut self) {
@@ -99,14 +119,17 @@ pub(crate) fn run(
             Line::Printed(text) => on_line(&text),
             Line::Talk => {}
         }
-        // After its last line a guest has nothing to do but to power off; after an oops it panics by itself.
+        // After its last line a guest has nothing to do but to go down; after an oops it panics by itself.
         if run.end.is_some() {
-            drain(&lines, &mut log_file, Duration::from_secs(10));
+            drain(&lines, &mut log_file, patience.ending);
             break;
         }
     }
     run.seconds = started.elapsed().as_secs_f64();
-    let ended = machine.0.try_wait().context("asking after QEMU")?;
+    let ended = machine.ended()?;
+    if run.end.is_some() && ended.is_none() {
+        run.trouble.get_or_insert(format!("not down {} s after its last line", patience.ending.as_secs()));
+    }
     if let Some(status) = ended.filter(|status| !status.success()) {
         run.trouble.get_or_insert(format!("QEMU: {status}"));
     }
@@ -124,14 +147,15 @@ fn drain(lines: &mpsc::Receiver<String>, log: &mut File, patience: Duration) {
 
 /// Starts QEMU and a reader of its console.
 fn start(boot: &Boot<'_>) -> Result<(Machine, mpsc::Receiver<String>)> {
-    // -no-reboot turns the reboot of a panic into the machine's end. no_timer_check, because on a busy host the emulated
+    // -no-reboot turns a reboot, which is also what a panic does, into the machine's end. no_timer_check, because on a busy host the emulated
     // timer may be too late for the kernel's test of it, which then panics. mitigations stay on: they change what the
     // verifier accepts.
     let append = "console=ttyS0 loglevel=5 oops=panic panic=-1 random.trust_cpu=on no_timer_check";
     let accelerate = if boot.accelerator == "tcg" { "tcg,thread=single" } else { boot.accelerator };
     let mut command = boot.qemu.command();
     command
-        .args(["-accel", accelerate, "-cpu", "max", "-smp", "2", "-m", "2048"])
+        .args(["-accel", accelerate, "-cpu", "max", "-m", "2048"])
+        .args(["-smp", &boot.processors.to_string()])
         .args(["-nodefaults", "-no-reboot", "-display", "none", "-serial", "stdio"])
         .arg("-kernel")
         .arg(boot.image)
@@ -141,6 +165,12 @@ fn start(boot: &Boot<'_>) -> Result<(Machine, mpsc::Receiver<String>)> {
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::inherit());
+    if let Some(disk) = boot.disk {
+        // The host does not crash with the guest, so that nothing has to be written through for good. A comma in a path
+        // is written twice (qemu(1), -drive).
+        let disk = disk.display().to_string().replace(',', ",,");
+        command.arg("-drive").arg(format!("if=virtio,format=raw,cache=unsafe,file={disk}"));
+    }
     // SAFETY: between fork and exec the closure only makes one system call, prctl(PR_SET_PDEATHSIG), which is
     // async-signal-safe and allocates nothing.
     unsafe {

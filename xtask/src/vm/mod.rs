@@ -1,11 +1,13 @@
 //! Tests in a guest: Debian's kernels, which have what the host's may lack, under QEMU.
 //!
 //! [`run`] fetches the kernels, packs an initramfs, boots one machine a kernel and believes only the last line of
-//! its PID 1 (tests/src/bin/guest-init). Everything it makes is below target/vm: `kernels` (fetched packages),
+//! its PID 1 (tests/src/bin/guest-init). [`booted::run`] boots a Debian of its own from a disk. Everything it makes is below target/vm: `kernels` (fetched packages),
 //! `cache` (parts of the initramfs), `run` (the initramfs as booted) and `logs` (the consoles).
 
+mod booted;
 mod console;
 mod cpio;
+mod disk;
 mod files;
 mod initramfs;
 mod kernel;
@@ -29,6 +31,8 @@ pub(crate) use self::programs::Programs;
 use self::qemu::Qemu;
 use crate::env::Env;
 use crate::process::{say, time};
+
+pub(crate) use self::booted::run as run_booted;
 
 /// The kernels of Debian 12 and of Debian 13: the last without TCX, and one with it.
 pub(crate) const KERNELS: [&str; 2] = ["6.1", "6.12"];
@@ -72,6 +76,9 @@ impl Default for Options {
 
 /// Longest that a guest may print nothing. PID 1 prints something every half minute, whatever the tests do.
 const SILENCE: Duration = Duration::from_secs(180);
+
+/// Longest that a machine may take to go down; systemd takes 10 s for it.
+const ENDING: Duration = Duration::from_secs(60);
 
 /// Runs the programs on each kernel and reports what came of it. An error means that something could not be tried;
 /// tests that failed are in the outcome.
@@ -126,24 +133,30 @@ fn boot(
     let logs = guest.cache.join("logs");
     fs::create_dir_all(&logs).with_context(|| format!("making {}", logs.display()))?;
     let log = logs.join(format!("{}.log", kernel.line));
-    let patience = Patience { overall: guest.options.overall, silence: SILENCE };
+    let patience = Patience { overall: guest.options.overall, silence: SILENCE, ending: ENDING };
     let show_line = |line: &str| {
         if guest.options.show {
             say(line);
         }
     };
-    let show_result = |result: &ProgramResult| {
-        let word = if result.passed { "ok" } else { "FAILED" };
-        let (ran, failed) = (result.tests.len(), result.failures.len());
-        let took = time(Duration::from_secs_f64(result.seconds));
-        say(format_args!(
-            "{:>8} {word} {}: {ran} passed, {failed} failed, {took}",
-            kernel.line, result.program
-        ));
+    let machine = Boot {
+        qemu,
+        image: &kernel.image,
+        initrd,
+        disk: None,
+        processors: 2,
+        accelerator: &guest.options.accelerator,
     };
-    let machine = Boot { qemu, image: &kernel.image, initrd, accelerator: &guest.options.accelerator };
-    let run = machine::run(&machine, &log, patience, show_line, show_result)?;
+    let run = machine::run(&machine, &log, patience, show_line, |result| announce(&kernel.line, result))?;
     let judged = judge(guest.programs.jobs.len(), &run.results, run.end);
     let why = run.trouble.clone().or(judged.err());
-    Ok(Report::new(kernel, &run, why, log))
+    Ok(Report::new(&kernel.line, &kernel.release, &run, why, log))
+}
+
+/// A program of that guest has ended.
+fn announce(guest: &str, result: &ProgramResult) {
+    let word = if result.passed { "ok" } else { "FAILED" };
+    let (ran, failed) = (result.tests.len(), result.failures.len());
+    let took = time(Duration::from_secs_f64(result.seconds));
+    say(format_args!("{guest:>8} {word} {}: {ran} passed, {failed} failed, {took}", result.program));
 }

@@ -6,14 +6,13 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 
-use super::kernel::Kernel;
 use super::machine::Run;
 use super::table;
 
 /// What came of one kernel.
 #[derive(Debug, Clone)]
 pub(crate) struct Report {
-    /// The line, as "6.1".
+    /// The line, as "6.1", or which boot it was.
     pub(crate) kernel: String,
     /// What `uname -r` says there.
     pub(crate) release: String,
@@ -34,10 +33,10 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    pub(super) fn new(kernel: &Kernel, run: &Run, why: Option<String>, log: PathBuf) -> Self {
+    pub(super) fn new(name: &str, release: &str, run: &Run, why: Option<String>, log: PathBuf) -> Self {
         let mut report = Self {
-            kernel: kernel.line.clone(),
-            release: kernel.release.clone(),
+            kernel: name.to_owned(),
+            release: release.to_owned(),
             passed: Vec::new(),
             failed: Vec::new(),
             skipped: Vec::new(),

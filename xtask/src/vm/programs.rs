@@ -38,15 +38,13 @@ pub(crate) struct Programs {
     pub(crate) jobs: Vec<Job>,
     /// Programs that tests start: `relay`, the helpers of the tests' package, and a WireGuard of others.
     pub(crate) along: Vec<PathBuf>,
-    /// The folder of the packages that tests install, where one of the jobs does.
-    pub(crate) packages: Option<PathBuf>,
 }
 
 impl Programs {
     /// Builds `relay`, the tests that are `wanted` and their helpers. The eBPF object must be there already.
     pub(crate) fn build(env: &Env, wanted: impl Fn(&str) -> bool) -> Result<Self> {
         say("==> building relay and the tests (a few minutes the first time)");
-        let mut programs = Self { init: PathBuf::new(), jobs: Vec::new(), along: Vec::new(), packages: None };
+        let mut programs = Self { init: PathBuf::new(), jobs: Vec::new(), along: Vec::new() };
         // Packages built in one call share what they depend on.
         let output = env
             .cargo()
@@ -120,8 +118,7 @@ mod tests {
                 r#"{{"executable":"/t/{name}","target":{{"name":"{name}","src_path":"{source}"}},"profile":{{"test":{test}}}}}"#
             )
         };
-        let mut programs =
-            Programs { init: PathBuf::new(), jobs: Vec::new(), along: Vec::new(), packages: None };
+        let mut programs = Programs { init: PathBuf::new(), jobs: Vec::new(), along: Vec::new() };
         let messages = [
             line("guest-init", "/w/tests/src/bin/guest-init/main.rs", false),
             line("relay", "/w/relay-user/src/main.rs", false),

@@ -90,7 +90,8 @@ pub(crate) struct Done {
 /// for minutes.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(30);
 
-/// Runs a program to its end or to the end of its time, and kills whatever it started.
+/// Runs a program to its end or to the end of its time. PID 1 kills whatever it started; systemd does so at the machine's
+/// end.
 pub(crate) fn run(planned: &Planned) -> Result<Done> {
     let started = Instant::now();
     let (reader, writer) = std::io::pipe().context("making a pipe")?;
@@ -131,7 +132,11 @@ pub(crate) fn run(planned: &Planned) -> Result<Done> {
         }
         status = reap(pid)?;
     }
-    end_all()?;
+    if std::process::id() == 1 {
+        end_all()?;
+    } else if status.is_none() {
+        kill(pid, Signal::SIGKILL).context("killing what takes too long")?;
+    }
     // With everybody dead the pipe is closed, after what was still in it.
     while let Ok(line) = lines.recv() {
         done.take(&planned.name, &line);
