@@ -16,7 +16,7 @@ const SWEEP: usize = 254;
 /// seconds of questions.
 const MOST: usize = 4096;
 /// Questions that end at the peer. The kernel answers six at once and then one a second, of every kind of error together
-/// (`XRLIM_BURST_FACTOR`, net/ipv4/route.c), and refusals of what goes farther have to find room, too.
+/// (`XRLIM_BURST_FACTOR`, net/ipv4/route.c).
 const FEW: usize = 3;
 
 /// What was asked of one peer, and what came of it.
@@ -108,13 +108,14 @@ pub fn is_behind(answer: &Answer) -> bool {
     }
 }
 
-/// The peer would have sent it on, had somebody been there.
+/// The peer would have sent it on, had somebody been there (RFC 1812 5.2.7.1).
 const HOST_UNREACHABLE: u8 = 1;
 
-/// Whether an answer says that the peer forwards.
+/// Whether an answer says that the peer forwards at all: a machine that does not says nothing of what it drops (`ip_error`,
+/// net/ipv4/route.c), and one that does may refuse it for one LAN alone.
 #[must_use]
 pub fn forwards(answer: &Answer) -> bool {
-    matches!(answer.said, Said::TimeExceeded | Said::Unreachable(HOST_UNREACHABLE))
+    matches!(answer.said, Said::TimeExceeded | Said::Unreachable(_))
 }
 
 /// What the answers to [`near`] and [`far`] mean for each of the LANs.

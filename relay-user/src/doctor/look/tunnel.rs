@@ -139,25 +139,33 @@ fn questions(tunnel: &InterfaceName, address: Option<Ipv4Addr>, lans: &[Ipv4Net]
         let answers = once()?.iter().any(here) || once()?.iter().any(here);
         found.tunnel = Some((to, answers));
     }
-    let near = match probe::near(lans) {
-        none if none.is_empty() => return Ok(found),
-        questions => ping::ask(tunnel, &questions, ANSWER, probe::forwards)?,
-    };
+    let questions = probe::near(lans);
+    if questions.is_empty() {
+        return Ok(found);
+    }
+    let ask_near = || ping::ask(tunnel, &questions, ANSWER, probe::forwards);
+    let (mut near, mut far, mut sweep) = (Vec::new(), Vec::new(), probe::Sweep::default());
+    let silent = matches!(found.tunnel, Some((_, false)));
+    if silent {
+        near = ask_near()?;
+    }
     // Whoever lets nothing be heard of itself has nothing behind it to be heard.
-    let silent = matches!(found.tunnel, Some((_, false))) && near.is_empty();
-    let sweep = if silent { probe::Sweep::default() } else { probe::far(lans) };
-    let mut open: BTreeSet<usize> = sweep.lans.iter().copied().collect();
-    let far = match sweep.questions.as_slice() {
-        [] => Vec::new(),
-        questions => ping::ask(tunnel, questions, ANSWER, |answer| {
+    if !silent || !near.is_empty() {
+        sweep = probe::far(lans);
+        let mut open: BTreeSet<usize> = sweep.lans.iter().copied().collect();
+        far = ping::ask(tunnel, &sweep.questions, ANSWER, |answer| {
             if probe::is_behind(answer)
                 && let Some(lan) = sweep.lans.get(answer.question)
             {
                 open.remove(lan);
             }
             open.is_empty()
-        })?,
-    };
+        })?;
+        // Last, since what it draws counts against what a refusal of the others may draw.
+        if near.is_empty() && !open.is_empty() && !far.iter().any(probe::forwards) {
+            near = ask_near()?;
+        }
+    }
     found.lans = probe::behind(lans, &near, &sweep, &far);
     Ok(found)
 }
