@@ -54,6 +54,11 @@ fn in_wireguard(facts: &Facts, key: &PublicKey, peer: &Peer) -> Vec<Finding> {
     }
     let finding = match (&facts.device, &facts.host) {
         (Some(_), _) => Finding::ok(Check::Wireguard, "WireGuard knows it"),
+        // What only root sees is said already.
+        (None, _) if !facts.unseen.is_empty() => Finding::ok(
+            Check::Wireguard,
+            "whether WireGuard knows it, and all that follows, was not looked at",
+        ),
         (None, Err(why)) => {
             Finding::fault(Check::Wireguard, format!("WireGuard cannot be asked: {why}"), "relay status")
         }
@@ -65,8 +70,13 @@ fn in_wireguard(facts: &Facts, key: &PublicKey, peer: &Peer) -> Vec<Finding> {
 }
 
 fn endpoint(facts: &Facts, key: &PublicKey, peer: &Peer) -> Vec<Finding> {
-    let Some(endpoint) = facts.live(key).and_then(|live| live.endpoint) else { return Vec::new() };
-    vec![Finding::ok(Check::Endpoint, format!("was heard last from {endpoint}")).of(&peer.name)]
+    let Some(live) = facts.live(key) else { return Vec::new() };
+    let seen = match live.endpoint {
+        Some(endpoint) if live.latest_handshake.is_some() => format!("was heard last from {endpoint}"),
+        Some(endpoint) => format!("is dialled at {endpoint}"),
+        None => return Vec::new(),
+    };
+    vec![Finding::ok(Check::Endpoint, seen).of(&peer.name)]
 }
 
 /// A peer that is followed is meant to be there: one that is away breaks the way.

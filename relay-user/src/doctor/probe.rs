@@ -53,13 +53,15 @@ pub enum Behind {
 pub fn near(lans: &[Ipv4Net]) -> Vec<Question> {
     let mut lans = lans.to_vec();
     lans.sort_by_key(Ipv4Net::prefix_len);
-    let hosts: Vec<Vec<Ipv4Addr>> = lans.iter().map(|lan| lan.hosts().take(SWEEP).collect()).collect();
-    let places: [fn(&[Ipv4Addr]) -> Option<&Ipv4Addr>; 3] =
-        [|hosts| hosts.get(hosts.len() / 2), |hosts| hosts.last(), |hosts| hosts.first()];
+    let places = |lan: &Ipv4Net| {
+        let hosts: Vec<Ipv4Addr> = lan.hosts().take(SWEEP).collect();
+        [hosts.get(hosts.len() / 2), hosts.last(), hosts.first()].map(|host| host.copied())
+    };
+    let rows: Vec<[Option<Ipv4Addr>; 3]> = lans.iter().map(places).collect();
     let mut chosen: Vec<Ipv4Addr> = Vec::new();
-    for to in places.iter().flat_map(|place| hosts.iter().filter_map(|hosts| place(hosts))) {
-        if chosen.len() < FEW && !chosen.contains(to) {
-            chosen.push(*to);
+    for to in (0..3).flat_map(|place| rows.iter().filter_map(move |row| row[place])) {
+        if chosen.len() < FEW && !chosen.contains(&to) {
+            chosen.push(to);
         }
     }
     chosen.into_iter().map(|to| Question { to, hops: NEAR }).collect()
@@ -166,7 +168,8 @@ mod tests {
         let here = |question, hops| answer(question, Said::Here { hops });
         let exceeded = answer(0, Said::TimeExceeded);
         let wide = &["192.168.40.0/24"][..];
-        let rows: [(&str, &[&str], Vec<Answer>, Vec<Answer>, Behind); 9] = [
+        type Row<'a> = (&'a str, &'a [&'a str], Vec<Answer>, Vec<Answer>, Behind);
+        let rows: [Row<'_>; 9] = [
             ("a machine", wide, vec![exceeded], vec![here(1, 64), here(9, 63)], Behind::Answers(from)),
             ("Windows, two routers on", wide, vec![], vec![here(9, 126)], Behind::Answers(from)),
             (

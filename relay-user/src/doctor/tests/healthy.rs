@@ -85,6 +85,20 @@ fn what_is_no_fault() {
 }
 
 #[test]
+fn whoever_is_not_root_learns_just_that() {
+    let mut facts = healthy();
+    facts.unseen = vec!["WireGuard".into(), "the firewall".into()];
+    facts.host = Err("only root may read WireGuard and the firewall".into());
+    (facts.kernel, facts.kernel_wireguard, facts.device) = (None, None, None);
+    facts.ears = Ears::Unused;
+    facts.probes.clear();
+    for report in [examine(&facts), follow(&facts, "home")] {
+        let checks: Vec<Check> = report.findings.iter().filter(|f| f.is_amiss()).map(|f| f.check).collect();
+        assert_eq!(checks, [Check::Rights], "{:#?}", amiss(&report));
+    }
+}
+
+#[test]
 fn a_home_that_shall_have_no_keepalive_is_not_gone() {
     let mut facts = healthy();
     rewrite(&mut facts, "name = \"home\"", "name = \"home\"\nkeepalive = 0");
