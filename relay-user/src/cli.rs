@@ -335,9 +335,11 @@ impl Command {
   relay doctor home
   relay doctor --json
 
-Each line is a check: ok, a warning or a fault, what was seen, and what to do. With a peer, it follows that one from end
-to end and says where the way breaks. It changes nothing; a few pings go through the tunnel, and where a peer is not
-connected it listens six seconds for those who knock.
+Each line is a check: ok, a warning or a fault, what was seen, and what to do. With a peer, it
+follows that one from end to end and says where the way breaks. It changes nothing. Where a peer
+is not connected it listens six seconds for those who knock. Through the tunnel it pings the homes
+that are connected, at most eight unless one is named, and behind each up to 254 addresses of each
+IPv4 LAN (4,096 together), which takes some seconds.
 
 Exit codes: 0 nothing amiss, 3 warnings, 1 a fault (or it could not look), 2 wrong command line.")]
 pub struct DoctorArgs {

@@ -395,6 +395,13 @@ impl Daemon {
             peers_connected: device.map_or(0, |device| stats::connected(device, SystemTime::now())),
             peers_expired: self.expired.iter().map(ToString::to_string).collect(),
             problems: [self.problems(), Vec::from_iter(self.history.problem())].concat(),
+            beside: self
+                .metrics
+                .problem()
+                .map(str::to_owned)
+                .into_iter()
+                .chain(self.history.problem())
+                .collect(),
             to_open: self.to_open(),
         }
     }

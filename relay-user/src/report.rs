@@ -175,6 +175,9 @@ pub struct Status {
     pub peers_expired: Vec<String>,
     /// What could not be done, each with what to do about it.
     pub problems: Vec<String>,
+    /// Those of `problems` that no traffic suffers from: the history's, the metrics'.
+    #[serde(default)]
+    pub beside: Vec<String>,
     /// Commands that would open what a firewall closes, since `firewall.manage` is off.
     pub to_open: Vec<String>,
 }

@@ -259,6 +259,7 @@ mod tests {
                     "AQEBAQEB: 192.168.40.0/24 has no route into wg0; ip route add 192.168.40.0/24 dev wg0"
                         .into(),
                 ],
+                beside: Vec::new(),
                 to_open: Vec::new(),
             },
             1000
@@ -310,6 +311,7 @@ mod tests {
             peers_connected: 1,
             peers_expired: vec!["guest".into()],
             problems: vec!["cannot set net.ipv4.ip_forward: Read-only file system".into()],
+            beside: Vec::new(),
             to_open: vec!["ufw allow 51820/udp".into()],
         }
     }

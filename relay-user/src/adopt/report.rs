@@ -34,6 +34,7 @@ pub fn status(place: &Place, look: &Look) -> Status {
         peers_connected: device.map_or(0, |device| connected(device, now)),
         peers_expired: Vec::new(),
         problems: look.problems.clone(),
+        beside: Vec::new(),
         to_open: Vec::new(),
     }
 }

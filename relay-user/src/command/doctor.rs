@@ -1,6 +1,6 @@
 //! `relay doctor`: looks at everything, and says what is wrong.
 
-use std::process::ExitCode;
+use std::{io::IsTerminal as _, process::ExitCode};
 
 use crate::{
     cli::{DoctorArgs, Files},
@@ -17,7 +17,14 @@ const WARNINGS: u8 = 3;
 /// The kernel cannot be asked at all; the file has no such peer.
 pub async fn run(files: &Files, args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     let peer = args.peer.as_ref().map(|name| name.as_str());
-    let facts = look::look(files, peer).await?;
+    // What takes seconds is told to whoever waits for it.
+    let waited_for = std::io::stderr().is_terminal();
+    let say = |what: &str| {
+        if waited_for {
+            eprintln!("{what} …");
+        }
+    };
+    let facts = look::look(files, peer, say).await?;
     if facts.config.as_ref().is_ok_and(|config| config.desired.home().is_some()) {
         let failure =
             Failure::refused(format!("{} is a home's, and the doctor looks at hubs", facts.path.display()));

@@ -17,6 +17,7 @@ use crate::{
     config::{Config, DEFAULT_LISTEN_PORT},
     desired::{Backend, Desired},
     firewall::opening,
+    kernel::datapath::Hook,
     key::PublicKey,
     observed::{Device, DevicePeer, Link, Observed},
     report::{FastPath, Status},
@@ -37,6 +38,10 @@ pub struct Facts {
     pub config: Result<Config, Refused>,
     /// Who keeps the hub.
     pub daemon: Daemon,
+    /// systemd's unit for this very file, where there is one.
+    pub service: Option<Service>,
+    /// What the kernel has for relay; nothing where we may not ask.
+    pub kernel: Option<Kernel>,
     /// Whether the kernel has WireGuard, or why not; nothing where we may not ask.
     pub kernel_wireguard: Option<Result<(), String>>,
     /// The interface of the tunnel's name, whoever's it is.
@@ -51,12 +56,14 @@ pub struct Facts {
     pub uplink: Option<Uplink>,
     /// The addresses of what peers dial, or why its name has none; nothing where the file does not say.
     pub endpoint: Option<Result<Vec<IpAddr>, String>>,
-    /// The initiations that arrived while it listened; nothing where it did not.
-    pub heard: Option<Vec<Heard>>,
+    /// Who knocks.
+    pub ears: Ears,
     /// WireGuard, read once more after listening.
     pub device: Option<Device>,
     /// What answers through the tunnel, by the peer's name.
     pub probes: BTreeMap<String, Probe>,
+    /// Homes that nobody was asked behind, since there are so many.
+    pub not_asked: usize,
 }
 
 /// Why a file is refused.
@@ -81,6 +88,30 @@ pub enum Daemon {
     Forbidden(String),
     /// It is there and does not answer as it should.
     Broken(String),
+}
+
+/// relay as a service of systemd.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// Whether systemd has given it up.
+    pub failed: bool,
+}
+
+/// What relay needs of the kernel besides WireGuard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kernel {
+    /// Its version, as `uname -r` says it.
+    pub release: String,
+    /// Whether it runs eBPF at all.
+    pub bpf: bool,
+    /// How a program is attached to an interface here.
+    pub hook: Hook,
+    /// Whether the file system is mounted in which the fast path outlives the daemon.
+    pub bpffs: bool,
+    /// Whether it describes its own types, which relay does not need.
+    pub btf: bool,
+    /// Whether nftables can be asked, or why not.
+    pub nftables: Result<(), String>,
 }
 
 /// The host as [`crate::host`] reads it.
@@ -114,8 +145,6 @@ pub struct OtherRelay {
 pub struct Uplink {
     /// The interface of the default route.
     pub interface: String,
-    /// Its addresses.
-    pub addresses: Vec<IpAddr>,
     /// Every address of this host, the loopback's and the tunnel's left out.
     pub host_addresses: Vec<IpAddr>,
     /// What fits it, and the ways of peers on which less fits.
@@ -145,12 +174,28 @@ pub const fn around(ipv6: bool) -> u32 {
     if ipv6 { 80 } else { 60 }
 }
 
+/// Who knocks at the listen port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ears {
+    /// There was no need to listen: everybody is in, or nobody can be, or we may not.
+    Unused,
+    /// We could not listen, and why.
+    Deaf(String),
+    /// We have listened.
+    Listened {
+        /// What told something, in the order in which it came.
+        heard: Vec<Heard>,
+        /// Whether everything that came was looked at.
+        whole: bool,
+    },
+}
+
 /// A handshake that somebody began while we listened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Heard {
     /// Where it came from.
     pub from: std::net::SocketAddr,
-    /// By this host's clock.
+    /// When it came, by this host's clock.
     pub at: SystemTime,
     /// What it says.
     pub opened: Result<Opened, Sealed>,
@@ -189,10 +234,31 @@ impl Facts {
         }
     }
 
+    /// The handshakes that were heard.
+    #[must_use]
+    pub fn heard(&self) -> &[Heard] {
+        match &self.ears {
+            Ears::Listened { heard, .. } => heard,
+            Ears::Unused | Ears::Deaf(_) => &[],
+        }
+    }
+
+    /// Whether somebody who knocks would have been heard.
+    #[must_use]
+    pub fn has_listened(&self) -> bool {
+        matches!(self.ears, Ears::Listened { whole: true, .. })
+    }
+
     /// The peer as WireGuard has it.
     #[must_use]
     pub fn live(&self, key: &PublicKey) -> Option<&DevicePeer> {
         self.device.as_ref()?.peers.get(key)
+    }
+
+    /// The peer as WireGuard had it before we listened.
+    #[must_use]
+    pub fn before(&self, key: &PublicKey) -> Option<&DevicePeer> {
+        self.host.as_ref().ok()?.observed.device.as_ref()?.peers.get(key)
     }
 
     /// How long ago a handshake was; one from the future was just now.

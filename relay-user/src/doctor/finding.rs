@@ -36,6 +36,8 @@ pub enum Check {
     Config,
     /// The hub's clock.
     Clock,
+    /// What the kernel has for relay.
+    Kernel,
     /// The daemon, and what it could not do.
     Daemon,
     /// Other relays on this host.

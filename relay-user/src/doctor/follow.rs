@@ -1,11 +1,9 @@
 //! One peer from end to end: each step as far as the one before it holds, and where the way breaks.
 
-use ipnet::IpNet;
-
 use super::{
-    facts::{Facts, Host},
+    facts::Facts,
     finding::{Check, Finding, Level},
-    peers,
+    hub, knocking, networks, peers,
 };
 use crate::{desired::Peer, key::PublicKey};
 
@@ -19,6 +17,7 @@ pub fn findings(facts: &Facts, name: &str) -> Vec<Finding> {
     let Some((key, peer, enabled)) = config.peer(name) else { return Vec::new() };
     let mut findings = vec![in_the_file(facts, peer, enabled).of(name)];
     findings.extend(peers::keepalive(peer));
+    findings.extend(knocking::ears(facts));
     let steps: [Step; 5] = [in_wireguard, endpoint, shaken, routed, answers];
     for step in steps {
         if broken(&findings).is_some() {
@@ -55,26 +54,36 @@ fn in_wireguard(facts: &Facts, key: &PublicKey, peer: &Peer) -> Vec<Finding> {
     }
     let finding = match (&facts.device, &facts.host) {
         (Some(_), _) => Finding::ok(Check::Wireguard, "WireGuard knows it"),
+        // What only root sees is said already.
+        (None, _) if !facts.unseen.is_empty() => Finding::ok(
+            Check::Wireguard,
+            "whether WireGuard knows it, and all that follows, was not looked at",
+        ),
         (None, Err(why)) => {
             Finding::fault(Check::Wireguard, format!("WireGuard cannot be asked: {why}"), "relay status")
         }
         (None, Ok(_)) => {
-            Finding::fault(Check::Wireguard, "there is no tunnel that could know it", "relay up")
+            Finding::fault(Check::Wireguard, "there is no tunnel that could know it", hub::again(facts))
         }
     };
     vec![finding.of(&peer.name)]
 }
 
 fn endpoint(facts: &Facts, key: &PublicKey, peer: &Peer) -> Vec<Finding> {
-    let Some(endpoint) = facts.live(key).and_then(|live| live.endpoint) else { return Vec::new() };
-    vec![Finding::ok(Check::Endpoint, format!("was heard last from {endpoint}")).of(&peer.name)]
+    let Some(live) = facts.live(key) else { return Vec::new() };
+    let seen = match live.endpoint {
+        Some(endpoint) if live.latest_handshake.is_some() => format!("was heard last from {endpoint}"),
+        Some(endpoint) => format!("is dialled at {endpoint}"),
+        None => return Vec::new(),
+    };
+    vec![Finding::ok(Check::Endpoint, seen).of(&peer.name)]
 }
 
 /// A peer that is followed is meant to be there: one that is away breaks the way.
 fn shaken(facts: &Facts, key: &PublicKey, peer: &Peer) -> Vec<Finding> {
-    let tries = peers::initiations(facts, key, peer);
-    if !tries.is_empty() {
-        return tries;
+    let knocks = knocking::of_peer(facts, key, peer);
+    if knocks.is_some() {
+        return knocks.into_iter().collect();
     }
     let judged = peers::handshake(facts, key, peer).into_iter();
     let away = |finding: Finding| match finding.remedy {
@@ -92,37 +101,11 @@ fn shaken(facts: &Facts, key: &PublicKey, peer: &Peer) -> Vec<Finding> {
 }
 
 fn routed(facts: &Facts, _: &PublicKey, peer: &Peer) -> Vec<Finding> {
-    let (Ok(host), Some(link)) = (&facts.host, &facts.link) else { return Vec::new() };
-    let lost: Vec<String> = peer
-        .allowed_ips()
-        .iter()
-        .filter(|prefix| !leads(host, link.index, prefix))
-        .map(ToString::to_string)
-        .collect();
-    let finding = if lost.is_empty() {
-        Finding::ok(Check::Networks, format!("{} leads to it", link.name))
-    } else {
-        let seen = format!("this host does not send {} into the tunnel", lost.join(", "));
-        Finding::fault(
-            Check::Networks,
-            seen,
-            "`relay reload` routes it anew; `ip route get ADDRESS` says where it goes",
-        )
-    };
-    vec![finding.of(&peer.name)]
+    networks::routed(facts, peer)
 }
 
-/// Whether the narrowest route for a prefix leaves by the tunnel.
-fn leads(host: &Host, tunnel: u32, prefix: &IpNet) -> bool {
-    const MAIN: u32 = 254;
-    let covers =
-        host.observed.routes.iter().filter(|route| route.table == MAIN && route.destination.contains(prefix));
-    let best = covers.max_by_key(|route| (route.destination.prefix_len(), std::cmp::Reverse(route.metric)));
-    best.is_some_and(|route| route.interface == Some(tunnel))
-}
-
-fn answers(facts: &Facts, _: &PublicKey, peer: &Peer) -> Vec<Finding> {
-    let mut findings = peers::behind(facts, peer);
+fn answers(facts: &Facts, key: &PublicKey, peer: &Peer) -> Vec<Finding> {
+    let mut findings = peers::answers(facts, key, peer);
     let v6: Vec<String> =
         peer.lans.iter().filter(|lan| lan.addr().is_ipv6()).map(ToString::to_string).collect();
     if !v6.is_empty() {

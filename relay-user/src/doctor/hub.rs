@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use super::{
-    facts::{Daemon, Facts, Refused, SLACK, listen_port},
+    facts::{Daemon, Facts, Kernel, Refused, SLACK, Service, listen_port},
     finding::{Check, Finding},
 };
 use crate::{
-    desired::{Backend, BackendChoice},
+    desired::{Backend, BackendChoice, FastPathMode},
     table::ago,
 };
 
@@ -17,7 +17,7 @@ const NEVER_SET: u64 = 1_735_689_600; // 2025-01-01
 /// In the order in which one thing depends on another.
 #[must_use]
 pub fn findings(facts: &Facts) -> Vec<Finding> {
-    let checks = [rights, clock, config, daemon, relays, wireguard, interface, port, drift];
+    let checks = [rights, clock, config, daemon, relays, kernel, wireguard, interface, port, drift];
     checks.iter().flat_map(|check| check(facts)).collect()
 }
 
@@ -83,15 +83,19 @@ fn daemon(facts: &Facts) -> Vec<Finding> {
             return vec![Finding::warning(Check::Daemon, why.clone(), "sudo relay doctor")];
         }
         Daemon::Absent => {
-            let seen = "relay is not running: nobody keeps the hub as the file says";
-            return vec![Finding::fault(Check::Daemon, seen, "relay up")];
+            let failed = match facts.service {
+                Some(Service { failed: true }) => ", and its service has failed",
+                Some(Service { failed: false }) | None => "",
+            };
+            let seen = format!("relay is not running{failed}: nobody keeps the hub as the file says");
+            return vec![Finding::fault(Check::Daemon, seen, start(facts))];
         }
         Daemon::Broken(why) => {
-            return vec![Finding::fault(
-                Check::Daemon,
-                why.clone(),
-                "end that process and start `relay up` anew",
-            )];
+            let remedy = match facts.service {
+                Some(_) => "`systemctl restart relay`; `journalctl -u relay -e` may say why",
+                None => "end that process and start `relay up` anew",
+            };
+            return vec![Finding::fault(Check::Daemon, why.clone(), remedy)];
         }
     };
     let real = |path: &std::path::Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
@@ -108,9 +112,17 @@ fn daemon(facts: &Facts) -> Vec<Finding> {
         vec![Finding::ok(Check::Daemon, format!("relay {} runs, process {}", status.version, status.pid))];
     if status.version != env!("CARGO_PKG_VERSION") {
         let seen = format!("relay {} runs, and {} is installed", status.version, env!("CARGO_PKG_VERSION"));
-        findings.push(Finding::warning(Check::Daemon, seen, "start relay anew; traffic goes on meanwhile"));
+        let anew = if facts.service.is_some() { "systemctl restart relay" } else { "start `relay up` anew" };
+        // Userspace WireGuard is the daemon.
+        let meanwhile = if status.backend == Backend::Kernel { "; traffic goes on meanwhile" } else { "" };
+        findings.push(Finding::warning(Check::Daemon, seen, format!("{anew}{meanwhile}")));
     }
-    let problem = |text: &String| Finding { remedy: None, ..Finding::fault(Check::Daemon, text.clone(), "") };
+    let problem = |text: &String| {
+        if status.beside.contains(text) {
+            return Finding::warning(Check::Daemon, text.clone(), "as it says; traffic goes on meanwhile");
+        }
+        Finding { remedy: None, ..Finding::fault(Check::Daemon, text.clone(), "") }
+    };
     findings.extend(status.problems.iter().map(problem));
     findings
 }
@@ -154,7 +166,10 @@ fn wireguard(facts: &Facts) -> Vec<Finding> {
         (Ok(()), _, Some(Backend::Userspace)) => vec![Finding::warning(
             Check::Wireguard,
             "userspace WireGuard carries the tunnel, and the kernel has WireGuard by now",
-            "`relay down`, then `relay up`",
+            match facts.service {
+                Some(_) => "systemctl stop relay && relay down && systemctl start relay",
+                None => "`relay down`, then `relay up`",
+            },
         )],
         (Ok(()), _, _) => vec![Finding::ok(Check::Wireguard, "the kernel has it")],
     }
@@ -165,7 +180,11 @@ fn interface(facts: &Facts) -> Vec<Finding> {
     let name = &desired.interface;
     let Some(link) = &facts.link else {
         let seen = format!("there is no interface {name}");
-        return vec![Finding::fault(Check::Interface, seen, "`relay up` makes it")];
+        // Where nobody keeps the hub, that is said, and this follows from it.
+        return match facts.daemon {
+            Daemon::Absent => vec![Finding::ok(Check::Interface, seen)],
+            _ => vec![Finding::fault(Check::Interface, seen, again(facts))],
+        };
     };
     if !link.is_ours() {
         return vec![Finding::fault(
@@ -179,6 +198,8 @@ fn interface(facts: &Facts) -> Vec<Finding> {
         return vec![Finding::fault(Check::Interface, seen, format!("ip link set {name} up"))];
     }
     match &facts.host {
+        // `kernel` says it.
+        Err(_) if facts.kernel.as_ref().is_some_and(|kernel| kernel.nftables.is_err()) => Vec::new(),
         Err(why) if facts.unseen.is_empty() => {
             let remedy = "see what it names; `relay status` asks the daemon";
             vec![Finding::fault(Check::Interface, why.clone(), remedy)]
@@ -205,6 +226,50 @@ fn drift(facts: &Facts) -> Vec<Finding> {
     }
     let seen = format!("the file is not in force; still to do: {}", host.drift.join("; "));
     vec![Finding::fault(Check::Drift, seen, "relay reload")]
+}
+
+/// What the kernel has for relay, also where no daemon has tried it yet.
+fn kernel(facts: &Facts) -> Vec<Finding> {
+    let Some(kernel) = &facts.kernel else { return Vec::new() };
+    let Kernel { release, bpf, hook, bpffs, btf, nftables } = kernel;
+    let mut findings = Vec::new();
+    if let Err(why) = nftables {
+        let remedy =
+            "`apt install nftables`, or a kernel with nf_tables: relay's guard of the home is such a table";
+        findings.push(Finding::fault(Check::Kernel, format!("nftables cannot be asked: {why}"), remedy));
+    }
+    // Whoever keeps the fast path off does not miss it.
+    let wanted = facts.desired().is_none_or(|desired| desired.fast_path() != FastPathMode::Off);
+    if !bpf && wanted {
+        let seen = format!("{release} runs no eBPF, so there is no fast path; the kernel forwards");
+        findings.push(Finding::warning(Check::Kernel, seen, "a kernel with CONFIG_BPF_SYSCALL, as Debian's"));
+    }
+    if findings.is_empty() {
+        let has = |what: &str, has: bool| if has { what.to_owned() } else { format!("no {what}") };
+        let bpffs = if *bpffs { "bpffs is mounted" } else { "bpffs is not mounted yet, which relay does" };
+        let seen = format!("{release}: eBPF attached by {hook}; {bpffs}; nf_tables; {}", has("BTF", *btf));
+        findings.push(Finding::ok(Check::Kernel, seen));
+    }
+    findings
+}
+
+/// How to start relay here.
+fn start(facts: &Facts) -> &'static str {
+    match facts.service {
+        Some(Service { failed: true }) => {
+            "`journalctl -u relay -e` says why; once that is mended, `systemctl start relay`"
+        }
+        Some(Service { failed: false }) => "systemctl start relay",
+        None => "relay up",
+    }
+}
+
+/// How to have the file put in force: by the daemon, or by one that is yet to start.
+pub(super) fn again(facts: &Facts) -> &'static str {
+    match facts.daemon {
+        Daemon::Absent => start(facts),
+        _ => "relay reload",
+    }
 }
 
 /// A span of time, in words.

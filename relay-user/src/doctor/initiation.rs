@@ -33,8 +33,8 @@ const LABEL_MAC1: &[u8] = b"mac1----";
 const EPHEMERAL: usize = 8;
 const STATIC: usize = 40;
 const TIMESTAMP: usize = 88;
-const MAC1: usize = 116;
-const MAC2: usize = 132;
+pub(super) const MAC1: usize = 116;
+pub(super) const MAC2: usize = 132;
 
 /// TAI64's label of the Unix epoch: 2^62, and the 10 s between TAI and UTC in 1970. WireGuard only ever compares these
 /// times with one another, so implementations differ in leap seconds: the kernel adds 10 s, others 37 s.
@@ -149,19 +149,19 @@ fn unseal(key: &[u8; 32], sealed: &[u8], said: &[u8; 32]) -> Result<Vec<u8>, Sea
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::Arc;
 
     use gotatun::noise::{Tunn, index_table::IndexTable, rate_limiter::RateLimiter};
 
     use super::*;
 
-    fn private(byte: u8) -> PrivateKey {
+    pub(in super::super) fn private(byte: u8) -> PrivateKey {
         PrivateKey::new([byte; 32])
     }
 
     /// An initiation by another implementation, gotatun's, at the time that it is.
-    fn initiation(from: &PrivateKey, to: PublicKey) -> Vec<u8> {
+    pub(in super::super) fn initiation(from: &PrivateKey, to: PublicKey) -> Vec<u8> {
         let from = x25519_dalek::StaticSecret::from(*from.expose());
         let to = x25519_dalek::PublicKey::from(*to.as_bytes());
         let limiter = Arc::new(RateLimiter::new(&x25519_dalek::PublicKey::from(&from), 0));

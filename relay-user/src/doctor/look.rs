@@ -1,4 +1,6 @@
-//! Gathers the facts. Nothing on the host is changed; a few pings go through the tunnel.
+//! Gathers the facts. Nothing on the host is changed; pings go through the tunnel.
+
+mod tunnel;
 
 use std::{
     collections::BTreeMap,
@@ -8,14 +10,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use futures::future::join_all;
-use ipnet::{IpNet, Ipv4Net};
-use tokio::task::spawn_blocking;
+use ipnet::IpNet;
 
-use super::{
-    facts::{Daemon, Facts, Heard, Host as HostFacts, OtherRelay, Refused, Uplink, Way, around},
-    initiation,
-    probe::{self, Probe},
+use super::facts::{
+    Daemon, Ears, Facts, Host as HostFacts, Kernel, OtherRelay, Refused, Service, Uplink, Way, around,
 };
 use crate::{
     address::is_public,
@@ -28,37 +26,27 @@ use crate::{
     firewall::{exit, opening, packet::Version},
     host::Host,
     kernel::{
-        datapath::{self, Interface, Pins},
-        firewall as nft, initiations, lock,
+        datapath::{self, Hook, Interface, Pins},
+        firewall as nft, lock,
         netlink::{Netlink, default_interface},
-        ping::{self, Question, Said},
         way_out, wireguard,
     },
-    name::PeerName,
     observed::{Device, Link, Observed},
     plan::{self, Change},
     report::{FastPath, Status},
+    service,
 };
 
-/// How long to listen for those who knock: a handshake that is not answered is tried again after 5 s and some jitter
-/// (whitepaper 6.1).
-const LISTEN: Duration = Duration::from_secs(6);
-/// Initiations that are opened in one go, so that a flood of them costs nothing: opening one takes two X25519.
-const MOST: usize = 32;
-/// How long an answer through the tunnel may take.
-const ANSWER: Duration = Duration::from_secs(2);
-/// Homes that are asked without being named.
-const HOMES: usize = 8;
 /// How long a daemon may take to do what it has seen.
 const SETTLED: Duration = Duration::from_millis(1500);
 /// How long a resolver may take.
 const RESOLVER: Duration = Duration::from_secs(5);
 
-/// Looks at everything, and closer at `peer` if one is named.
+/// Looks at everything, and closer at `peer` if one is named; says what takes long.
 ///
 /// # Errors
 /// rtnetlink cannot be asked.
-pub async fn look(files: &Files, peer: Option<&str>) -> anyhow::Result<Facts> {
+pub async fn look(files: &Files, peer: Option<&str>, say: impl Fn(&str)) -> anyhow::Result<Facts> {
     let netlink = Netlink::connect()?;
     let root = nix::unistd::geteuid().is_root();
     let config = daemon::load(&files.config, &netlink, None).await.map_err(|error| Refused {
@@ -74,6 +62,8 @@ pub async fn look(files: &Files, peer: Option<&str>) -> anyhow::Result<Facts> {
         written: std::fs::metadata(&files.config).and_then(|file| file.modified()).ok(),
         config,
         daemon,
+        service: service_of(&files.config).await,
+        kernel: None,
         kernel_wireguard: None,
         link: None,
         port_taken: None,
@@ -81,9 +71,10 @@ pub async fn look(files: &Files, peer: Option<&str>) -> anyhow::Result<Facts> {
         relays: Vec::new(),
         uplink: None,
         endpoint: None,
-        heard: None,
+        ears: Ears::Unused,
         device: None,
         probes: BTreeMap::new(),
+        not_asked: 0,
     };
     if root {
         facts.kernel_wireguard = Some(wireguard::kernel_available().map_err(|error| error.to_string()));
@@ -106,6 +97,7 @@ pub async fn look(files: &Files, peer: Option<&str>) -> anyhow::Result<Facts> {
     facts.relays = relays(&links, &desired.interface);
     if root {
         facts.host = host(&desired, port, &netlink, facts.status()).await;
+        facts.kernel = Some(kernel(facts.host.is_ok()).await);
         facts.device = facts.host.as_ref().ok().and_then(|host| host.observed.device.clone());
     }
     facts.port_taken = port_taken(&facts, port);
@@ -114,7 +106,7 @@ pub async fn look(files: &Files, peer: Option<&str>) -> anyhow::Result<Facts> {
         facts.endpoint = Some(resolve(endpoint).await);
     }
     if root {
-        through_the_tunnel(&mut facts, &desired, port, peer).await;
+        tunnel::look(&mut facts, &desired, port, peer, say).await;
     }
     Ok(facts)
 }
@@ -130,6 +122,39 @@ async fn daemon_of(socket: &Path) -> Daemon {
         Err(ControlError::NotRunning(_)) => Daemon::Absent,
         Err(error @ ControlError::Permission(_)) => Daemon::Forbidden(error.to_string()),
         Err(error) => Daemon::Broken(error.to_string()),
+    }
+}
+
+/// systemd's unit, where systemd runs and the unit is for this file.
+async fn service_of(config: &Path) -> Option<Service> {
+    if !sd_notify::booted().unwrap_or(false) {
+        return None;
+    }
+    let mut units = [service::UNIT_PATH, service::PACKAGED_UNIT].into_iter();
+    let unit = units.find_map(|path| std::fs::read_to_string(path).ok())?;
+    if !service::serves(&unit, config) {
+        return None;
+    }
+    let mut command = tokio::process::Command::new("systemctl");
+    command.args(["--quiet", "is-failed", service::UNIT]);
+    Some(Service { failed: command.status().await.is_ok_and(|status| status.success()) })
+}
+
+/// What the kernel has; whoever could read the host could read nftables.
+async fn kernel(host_is_read: bool) -> Kernel {
+    let exists = |path: &str| Path::new(path).exists();
+    let release = nix::sys::utsname::uname().map(|name| name.release().to_string_lossy().into_owned());
+    let nftables =
+        if host_is_read { Ok(()) } else { nft::read().await.map(drop).map_err(|error| chain(&error)) };
+    Kernel {
+        release: release.unwrap_or_else(|_| "this kernel".to_owned()),
+        // Both come with CONFIG_BPF_SYSCALL (kernel/bpf/syscall.c, kernel/sysctl.c).
+        bpf: exists("/proc/sys/kernel/unprivileged_bpf_disabled")
+            || exists("/proc/sys/kernel/bpf_stats_enabled"),
+        hook: Hook::of_this_kernel(),
+        bpffs: datapath::has_bpffs(),
+        btf: exists("/sys/kernel/btf/vmlinux"),
+        nftables,
     }
 }
 
@@ -271,7 +296,6 @@ async fn uplink(
         driver: way_out::driver(&found.interface),
         queues: way_out::receive_queues(&found.interface),
         interface: found.interface,
-        addresses: found.addresses,
         host_addresses,
         ways,
         strict,
@@ -284,92 +308,4 @@ async fn resolve(endpoint: &str) -> Result<Vec<std::net::IpAddr>, String> {
         Ok(Err(error)) => Err(error.to_string()),
         Err(_) => Err(format!("no resolver answers within {} s", RESOLVER.as_secs())),
     }
-}
-
-/// Listens and asks at the same time, and reads WireGuard once more: a handshake may be over meanwhile.
-async fn through_the_tunnel(facts: &mut Facts, desired: &Desired, port: u16, named: Option<&str>) {
-    let away = |(key, peer): (&crate::key::PublicKey, &Peer)| {
-        named.is_none_or(|name| name == peer.name.as_str()) && !facts.is_connected(key)
-    };
-    let listens = facts.device.is_some() && desired.peers.iter().any(away);
-    let ear = async {
-        if !listens {
-            return None;
-        }
-        spawn_blocking(move || initiations::listen(port, LISTEN, MOST)).await.ok().and_then(Result::ok)
-    };
-    let connected = desired.peers.iter().filter(|(key, _)| facts.is_connected(key)).map(|(_, peer)| peer);
-    let asked: Vec<&Peer> = match named {
-        Some(name) => connected.filter(|peer| peer.name.as_str() == name).collect(),
-        None => connected.filter(|peer| !peer.lans.is_empty()).take(HOMES).collect(),
-    };
-    let questions = asked.into_iter().map(|peer| ask(desired.interface.clone(), peer));
-    let (heard, probes) = tokio::join!(ear, join_all(questions));
-    let at = SystemTime::now();
-    facts.heard = heard.map(|heard| {
-        let open = |heard: initiations::Initiation| Heard {
-            from: heard.from,
-            at,
-            opened: initiation::open(&desired.private_key, &heard.message),
-        };
-        heard.into_iter().map(open).collect()
-    });
-    facts.probes = probes.into_iter().map(|(name, probe)| (name.to_string(), probe)).collect();
-    if let (true, Ok(host)) = (listens, &facts.host)
-        && let Ok(Some(device)) =
-            tokio::task::block_in_place(|| wireguard::read(&desired.interface, host.backend))
-    {
-        facts.device = Some(device);
-        facts.now = at;
-    }
-}
-
-async fn ask(tunnel: InterfaceName, peer: &Peer) -> (PeerName, Probe) {
-    let name = peer.name.clone();
-    let addresses: Vec<std::net::Ipv4Addr> = peer
-        .addresses
-        .iter()
-        .filter_map(|address| match address {
-            std::net::IpAddr::V4(v4) => Some(*v4),
-            std::net::IpAddr::V6(_) => None,
-        })
-        .collect();
-    let lans: Vec<Ipv4Net> = peer
-        .lans
-        .iter()
-        .filter_map(|lan| match lan {
-            IpNet::V4(v4) => Some(*v4),
-            IpNet::V6(_) => None,
-        })
-        .collect();
-    let asked = spawn_blocking(move || questions(&tunnel, addresses.first().copied(), &lans)).await;
-    let failed = |why: String| Probe { failed: Some(why), ..Probe::default() };
-    let probe = match asked {
-        Ok(Ok(probe)) => probe,
-        Ok(Err(error)) => failed(error.to_string()),
-        Err(error) => failed(error.to_string()),
-    };
-    (name, probe)
-}
-
-fn questions(
-    tunnel: &InterfaceName,
-    address: Option<std::net::Ipv4Addr>,
-    lans: &[Ipv4Net],
-) -> io::Result<Probe> {
-    let mut found = Probe::default();
-    if let Some(to) = address {
-        // Twice, since one packet may be lost, and the first may wait for a handshake.
-        let here = |answer: &ping::Answer| matches!(answer.said, Said::Here { .. });
-        let once = || ping::ask(tunnel, &[Question { to, hops: probe::FAR }], ANSWER, here);
-        let answers = once()?.iter().any(here) || once()?.iter().any(here);
-        found.tunnel = Some((to, answers));
-    }
-    for &lan in lans {
-        let (near, far) = (probe::near(lan), probe::far(lan));
-        let near = ping::ask(tunnel, &near, ANSWER, |answer| answer.said == Said::TimeExceeded)?;
-        let answers = ping::ask(tunnel, &far, ANSWER, probe::is_behind)?;
-        found.lans.push((lan, probe::behind(&near, &answers, far.len())));
-    }
-    Ok(found)
 }

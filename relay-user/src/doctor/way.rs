@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::{
-    facts::{self, Facts, Host, Uplink, listen_port},
+    facts::{self, Daemon, Facts, Host, Uplink, listen_port},
     finding::{Check, Finding},
 };
 use crate::{
@@ -19,32 +19,33 @@ const PADDING: u32 = 16;
 /// What IPv6 asks of any link (RFC 8200 5).
 const LEAST_FOR_V6: u32 = 1280;
 
-/// Drivers that run XDP in the driver itself (`ndo_bpf` in Linux 6.12's drivers/net), where it costs least.
+/// Drivers that run XDP in the driver itself (`ndo_bpf` in Linux 6.12's drivers/net), where it costs least, by the names
+/// that they have in sysfs: Xen's netfront is "vif" there.
 const NATIVE_XDP: [&str; 24] = [
     "virtio_net",
     "ena",
     "gve",
     "hv_netvsc",
-    "ixgbe",
-    "ixgbevf",
+    "mana",
+    "vif",
+    "vmxnet3",
+    "atlantic",
+    "bnxt_en",
     "i40e",
     "ice",
     "igb",
     "igc",
-    "e1000e",
-    "mlx4_en",
+    "ixgbe",
+    "ixgbevf",
     "mlx4_core",
     "mlx5_core",
-    "bnxt_en",
     "nfp",
     "qede",
     "sfc",
     "mvneta",
     "mvpp2",
-    "stmmac",
-    "veth",
-    "tun",
-    "xen-netfront",
+    "fsl_dpaa2_eth",
+    "fsl_enetc",
 ];
 
 /// In the order of a packet's way in and out.
@@ -54,7 +55,7 @@ pub fn findings(facts: &Facts) -> Vec<Finding> {
     let mut findings = Vec::new();
     if let Ok(host) = &facts.host {
         findings.extend(closed(desired, host));
-        findings.extend(fast_path(desired, host));
+        findings.extend(fast_path(facts, desired, host));
         findings.extend(forwarding(facts, desired, host));
     }
     match &facts.uplink {
@@ -104,7 +105,12 @@ fn closed(desired: &Desired, host: &Host) -> Vec<Finding> {
     findings
 }
 
-fn fast_path(desired: &Desired, host: &Host) -> Vec<Finding> {
+fn fast_path(facts: &Facts, desired: &Desired, host: &Host) -> Vec<Finding> {
+    // Where nobody keeps the hub, and where the kernel cannot, that is said, and this follows from it.
+    let absent = facts.daemon == Daemon::Absent && host.attached.is_none();
+    if absent || facts.kernel.as_ref().is_some_and(|kernel| !kernel.bpf) {
+        return Vec::new();
+    }
     let finding = if host.fast_path.is_on() {
         let attached = host.attached.as_ref().map(|hook| format!(", attached by {hook}")).unwrap_or_default();
         Finding::ok(Check::FastPath, format!("on{attached}: {}", host.fast_path.reason))
@@ -194,7 +200,7 @@ fn endpoint(facts: &Facts, desired: &Desired) -> Finding {
     let Some(endpoint) = desired.endpoint() else {
         return Finding::warning(Check::Endpoint, "nobody knows what peers dial", set);
     };
-    let addresses = match &facts.endpoint {
+    let resolved = match &facts.endpoint {
         Some(Ok(addresses)) => addresses.as_slice(),
         Some(Err(why)) => {
             let seen = format!("peers dial {endpoint}, and that name has no address: {why}");
@@ -202,36 +208,50 @@ fn endpoint(facts: &Facts, desired: &Desired) -> Finding {
         }
         None => &[],
     };
+    let port = host_and_port(endpoint, listen_port(desired)).ok().and_then(|text| port_of(&text));
+    // Debian's /etc/hosts says 127.0.1.1 for the host's own name; peers are told otherwise.
+    let (loopback, dialled): (Vec<&IpAddr>, Vec<&IpAddr>) =
+        resolved.iter().partition(|address| address.is_loopback());
     let Some(uplink) = &facts.uplink else {
         return Finding::ok(Check::Endpoint, format!("peers dial {endpoint}"));
     };
-    let ours = |address: &&IpAddr| uplink.host_addresses.contains(address);
-    let port = host_and_port(endpoint, listen_port(desired)).ok().and_then(|text| port_of(&text));
-    if addresses.iter().any(|address| ours(&address)) {
-        return match port {
-            Some(port) if port != listen_port(desired) => Finding::fault(
-                Check::Endpoint,
-                format!("peers dial {endpoint}, and this hub listens on UDP port {}", listen_port(desired)),
-                "make `endpoint` and `listen_port` under [interface] agree, `relay reload`, and give the peers their \
-                 files anew",
+    let ours = |address: &IpAddr| uplink.host_addresses.contains(address);
+    if let Some(port) = port.filter(|port| *port != listen_port(desired) && dialled.iter().any(|a| ours(a))) {
+        return Finding::fault(
+            Check::Endpoint,
+            format!(
+                "peers dial {endpoint}, UDP port {port}, and this hub listens on UDP port {}",
+                listen_port(desired)
             ),
-            _ => Finding::ok(Check::Endpoint, format!("peers dial {endpoint}, which is this host")),
-        };
+            "make `endpoint` and `listen_port` under [interface] agree, `relay reload`, and give the peers their \
+             files anew",
+        );
     }
-    let public: Vec<String> =
-        uplink.addresses.iter().filter(|a| is_public(a)).map(ToString::to_string).collect();
-    if public.is_empty() || addresses.is_empty() {
-        let seen =
-            format!("peers dial {endpoint}; this host has no public address of its own to compare with");
-        return Finding::ok(Check::Endpoint, seen);
+    // Behind somebody's NAT, an IPv4 address need not be on this host to lead here. There is no such for IPv6.
+    let public = |v6: bool| uplink.host_addresses.iter().filter(move |a| a.is_ipv6() == v6 && is_public(a));
+    let comparable = |address: &IpAddr| address.is_ipv6() || public(false).next().is_some();
+    let wrong: Vec<String> =
+        dialled.iter().filter(|a| !ours(a) && comparable(a)).map(ToString::to_string).collect();
+    if !wrong.is_empty() {
+        let (own, wrong) = (public(false).chain(public(true)), wrong.join(", "));
+        let own = own.map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let own = if own.is_empty() { "it has no public ones".to_owned() } else { own };
+        let which = if endpoint.contains(&wrong) { "which".to_owned() } else { format!("and {wrong}") };
+        let seen = format!("peers dial {endpoint}, {which} is none of this host's addresses: {own}");
+        let remedy =
+            format!("{set}, or correct that name in DNS; unless another machine there sends on to it");
+        return Finding::warning(Check::Endpoint, seen, remedy);
     }
-    let dialled = addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    let dialled = if endpoint.contains(&dialled) { String::new() } else { format!(" ({dialled})") };
-    let seen = format!(
-        "peers dial {endpoint}{dialled}, which is none of this host's addresses: {}",
-        public.join(", ")
-    );
-    Finding::warning(Check::Endpoint, seen, format!("{set}, unless another machine there sends on to it"))
+    let seen = if dialled.iter().any(|address| ours(address)) {
+        format!("peers dial {endpoint}, which is this host")
+    } else if dialled.is_empty() && !loopback.is_empty() {
+        format!(
+            "peers dial {endpoint}, a name that /etc/hosts gives to this host itself; what peers get cannot be told from here"
+        )
+    } else {
+        format!("peers dial {endpoint}; this host has no public address of its own to compare with")
+    };
+    Finding::ok(Check::Endpoint, seen)
 }
 
 fn port_of(endpoint: &str) -> Option<u16> {

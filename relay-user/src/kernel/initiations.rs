@@ -6,8 +6,9 @@
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    ops::ControlFlow,
     os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use nix::{
@@ -22,6 +23,8 @@ use nix::{
 pub struct Initiation {
     /// Where it came from.
     pub from: SocketAddr,
+    /// When it was taken off the socket.
+    pub at: SystemTime,
     /// WireGuard's message.
     pub message: Vec<u8>,
 }
@@ -33,22 +36,28 @@ const UDP: usize = 8;
 /// Bytes of an IPv6 header; one with extension headers is none that WireGuard sends.
 const IPV6: usize = 40;
 
-/// Listens on every interface until `wait` is over, or `most` different ones came.
+/// Listens on every interface until `wait` is over, or whoever hears them has had enough. A bridge and its port both show
+/// the same message. Says whether each that came was heard: the kernel drops what finds no room.
 ///
 /// # Errors
 /// No packet socket to be had, which takes root (CAP_NET_RAW).
-pub fn listen(port: u16, wait: Duration, most: usize) -> io::Result<Vec<Initiation>> {
+pub fn listen(
+    port: u16,
+    wait: Duration,
+    mut hear: impl FnMut(Initiation) -> ControlFlow<()>,
+) -> io::Result<bool> {
     let socket = socket(port)?;
     let end = Instant::now() + wait;
-    let mut heard: Vec<Initiation> = Vec::new();
     let mut bytes = [0; 2048];
-    while heard.len() < most {
+    while Instant::now() < end {
         match recv(socket.as_raw_fd(), &mut bytes, MsgFlags::empty()) {
-            // A bridge and its port both show the same message.
-            Ok(length) => heard.extend(
-                parse(&bytes[..length])
-                    .filter(|found| heard.iter().all(|other| other.message != found.message)),
-            ),
+            Ok(length) => {
+                if let Some(initiation) = parse(&bytes[..length])
+                    && hear(initiation).is_break()
+                {
+                    return Ok(false);
+                }
+            }
             Err(Errno::EAGAIN) => {
                 let left = end.saturating_duration_since(Instant::now());
                 let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
@@ -60,11 +69,25 @@ pub fn listen(port: u16, wait: Duration, most: usize) -> io::Result<Vec<Initiati
             Err(Errno::EINTR | Errno::ENETDOWN) => {}
             Err(error) => return Err(error.into()),
         }
-        if Instant::now() >= end {
-            break;
-        }
     }
-    Ok(heard)
+    Ok(dropped(&socket)? == 0)
+}
+
+/// How many messages found no room on the socket.
+fn dropped(socket: &OwnedFd) -> io::Result<u32> {
+    let mut statistics = libc::tpacket_stats { tp_packets: 0, tp_drops: 0 };
+    let mut size = size_of_val(&statistics) as libc::socklen_t;
+    // SAFETY: the kernel writes at most `size` bytes, which is the size of what it writes to; both outlive the call.
+    done(unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_PACKET,
+            libc::PACKET_STATISTICS,
+            (&raw mut statistics).cast(),
+            &raw mut size,
+        )
+    })?;
+    Ok(statistics.tp_drops)
 }
 
 fn socket(port: u16) -> io::Result<OwnedFd> {
@@ -161,5 +184,5 @@ fn parse(packet: &[u8]) -> Option<Initiation> {
     };
     let port = u16::from_be_bytes(udp.get(..2)?.try_into().ok()?);
     let message = udp.get(UDP..UDP + INITIATION)?.to_vec();
-    Some(Initiation { from: SocketAddr::new(address, port), message })
+    Some(Initiation { from: SocketAddr::new(address, port), at: SystemTime::now(), message })
 }

@@ -72,7 +72,7 @@ pub fn ask(
     interface: &InterfaceName,
     questions: &[Question],
     wait: Duration,
-    enough: impl Fn(&Answer) -> bool,
+    mut enough: impl FnMut(&Answer) -> bool,
 ) -> io::Result<Vec<Answer>> {
     // Others may be asking at the same time, this process too.
     static NUMBER: AtomicU16 = AtomicU16::new(0);
@@ -82,12 +82,12 @@ pub fn ask(
     for (number, question) in questions.iter().enumerate().take(usize::from(u16::MAX) + 1) {
         send(&socket, identity, number, question)?;
         if number % BURST == BURST - 1
-            && gather(&socket, identity, questions, Instant::now() + PAUSE, &mut answers, &enough)?
+            && gather(&socket, identity, questions, Instant::now() + PAUSE, &mut answers, &mut enough)?
         {
             return Ok(answers);
         }
     }
-    gather(&socket, identity, questions, Instant::now() + wait, &mut answers, &enough)?;
+    gather(&socket, identity, questions, Instant::now() + wait, &mut answers, &mut enough)?;
     Ok(answers)
 }
 
@@ -150,7 +150,7 @@ fn gather(
     questions: &[Question],
     end: Instant,
     answers: &mut Vec<Answer>,
-    enough: &impl Fn(&Answer) -> bool,
+    enough: &mut impl FnMut(&Answer) -> bool,
 ) -> io::Result<bool> {
     let mut bytes = [0; 2048];
     loop {

@@ -41,6 +41,7 @@ fn snapshot() -> Snapshot {
             peers_connected: 1,
             peers_expired: vec!["guest".into()],
             problems: vec!["one".into()],
+            beside: vec![],
             to_open: vec![],
         },
         stats: Stats {

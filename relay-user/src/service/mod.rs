@@ -13,8 +13,8 @@ pub const UNIT: &str = "relay.service";
 /// Where a package has the unit. `relay install` writes another only where that one does not fit.
 pub const PACKAGED_UNIT: &str = "/usr/lib/systemd/system/relay.service";
 
-/// Where the unit is.
-const UNIT_PATH: &str = "/etc/systemd/system/relay.service";
+/// Where the unit is that `relay install` writes; it counts before a package's.
+pub const UNIT_PATH: &str = "/etc/systemd/system/relay.service";
 /// Where what the userspace backend needs is added to it.
 const USERSPACE_PATH: &str = "/etc/systemd/system/relay.service.d/userspace.conf";
 /// Where systemd-networkd is told to leave the tunnel alone. The first file that matches an interface counts, so it has
@@ -105,6 +105,17 @@ pub fn files(installation: &Installation<'_>) -> Result<[Wanted; 3], PathError> 
     ])
 }
 
+/// Whether a unit of relay's follows this file.
+#[must_use]
+pub fn serves(unit: &str, config: &Path) -> bool {
+    let started = unit.lines().find_map(|line| line.strip_prefix("ExecStart=")).unwrap_or_default();
+    let mut words = started.split_whitespace();
+    match words.by_ref().find(|word| *word == "--config") {
+        Some(_) => words.next().is_some_and(|named| Path::new(named) == config),
+        None => !started.is_empty() && config == Path::new(DEFAULT_PATH),
+    }
+}
+
 /// Nothing of relay's for systemd.
 #[must_use]
 pub fn no_files() -> [Wanted; 3] {
@@ -170,6 +181,10 @@ mod tests {
         assert!(unit.contains("ExecStart=/usr/local/bin/relay up\n"), "{unit}");
         assert!(unit.contains("ExecReload=/usr/local/bin/relay reload\n"), "{unit}");
         assert!(unit.contains("\nProtectHome=yes\n"), "{unit}");
+        assert!(
+            serves(&unit, Path::new(DEFAULT_PATH)) && !serves(&unit, Path::new("/etc/other.toml")),
+            "{unit}"
+        );
     }
 
     #[test]
@@ -179,6 +194,10 @@ mod tests {
         assert!(unit.contains(&format!("ExecStart=/opt/relay up {arguments}")), "{unit}");
         assert!(unit.contains(&format!("ExecReload=/opt/relay reload {arguments}")), "{unit}");
         assert!(unit.contains("# /root/r/relay.toml is there.\nProtectHome=read-only\n"), "{unit}");
+        assert!(
+            serves(&unit, Path::new("/root/r/relay.toml")) && !serves(&unit, Path::new(DEFAULT_PATH)),
+            "{unit}"
+        );
     }
 
     #[test]

@@ -145,7 +145,6 @@ const RUNNING: &[Fault] = &[
 /// Without one, and without the interface.
 const DOWN: &[Fault] = &[
     Fault { name: "no daemon", inject: "", check: "daemon", words: "not running", undo: "" },
-    Fault { name: "no interface", inject: "", check: "interface", words: "no interface wg0", undo: "" },
     Fault {
         name: "forwarding is off",
         inject: "sysctl -qw net.ipv4.ip_forward=0",

@@ -46,6 +46,15 @@ const HOME: &[Fault] = &[
     },
 ];
 
+/// On the hub, seen by whoever follows home.
+const WAY: &[Fault] = &[Fault {
+    name: "a part of the LAN is refused",
+    inject: "ip route add blackhole 192.168.40.128/25",
+    check: "networks",
+    words: "ip route delete blackhole 192.168.40.128/25",
+    undo: "ip route del blackhole 192.168.40.128/25",
+}];
+
 /// On the hub.
 const HUB: &[Fault] = &[
     Fault {
@@ -77,6 +86,7 @@ fn each_fault_of_a_peer_is_named() -> Result<()> {
         } else {
             named(&world.vps, &world.home, &["home"], HOME)?;
             named(&world.vps, &world.vps, &[], HUB)?;
+            named(&world.vps, &world.vps, &["home"], WAY)?;
             silent(&world.vps, &[])?;
         }
         those_who_knock(world, relay)

@@ -29,7 +29,7 @@ pub use self::{
     hook::Hook,
     maps::PinnedMaps,
     object::EMBEDDED,
-    pins::{PIN_ROOT, Pins},
+    pins::{PIN_ROOT, Pins, has_bpffs},
 };
 use crate::name::InterfaceName;
 

@@ -131,9 +131,18 @@ impl Pins {
     }
 }
 
+/// Whether there is a bpf file system in which pins would stand.
+#[must_use]
+pub fn has_bpffs() -> bool {
+    Path::new(PIN_ROOT).parent().is_some_and(is_bpffs)
+}
+
+fn is_bpffs(path: &Path) -> bool {
+    statfs(path).is_ok_and(|status| status.filesystem_type() == BPF_FS_MAGIC)
+}
+
 fn mount_bpffs(path: &Path) -> Result<(), DatapathError> {
-    let mounted = statfs(path).is_ok_and(|status| status.filesystem_type() == BPF_FS_MAGIC);
-    if mounted {
+    if is_bpffs(path) {
         return Ok(());
     }
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC | MsFlags::MS_RELATIME;
