@@ -344,10 +344,11 @@ impl Command {
   relay trace --json | jq -c 'select(.protocol == \"TCP\")'
   relay trace --adopted wg0
 
-A line for each packet that comes out of the tunnel: when, the verdict, from which peer to which (`-` is none), the
-addresses, the protocol, the size. `redirected` took the fast path, and every other verdict is why a packet was left to the
-kernel's own path. It ends with Ctrl-C; packets cost nothing more once it has. Only root may: the lines tell who talks to
-whom. Where packets come faster than they can be told, some are left out, and stderr says how many.")]
+A line for each packet that comes out of the tunnel: when, the verdict, from which peer to which
+(`-` is none), the addresses, the protocol, the size. `redirected` took the fast path; every other
+verdict says why a packet was left to the kernel's own path. Ctrl-C ends it, and packets cost
+nothing more then. Only root may: the lines tell who talks to whom. Where packets come faster than
+they can be told, some are left out, and stderr says how many.")]
 pub struct TraceArgs {
     /// Only packets from or to this peer
     #[arg(long, value_name = "NAME")]

@@ -209,7 +209,13 @@ mod tests {
         v6.header.destination = bytemuck::cast(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 7).octets());
         let alien = Event { ethertype: 0x0806, verdict: 2, packets: 1, bytes: 28, ..Event::default() };
         let lines = [forwarded, merged, local, v6, alien].map(|event| line(&event)).join("\n");
-        insta::assert_snapshot!(lines, @"");
+        insta::assert_snapshot!(lines, @r"
+        09:46:41.123456  redirected           phone → home  10.9.0.3 → 192.168.40.10  TCP  1420 B
+        09:46:41.123456  redirected           phone → home  10.9.0.3 → 192.168.40.10  protocol 200  9000 B in 7 packets
+        09:46:41.123456  local                slot 7 → -  10.9.0.3 → 192.168.40.10  TCP  1420 B
+        09:46:41.123456  unknown_destination  phone → home  fd00::3 → 2001:db8::7  ICMPv6  1420 B
+        09:46:40.000000  not_ip               ethertype 0x0806  28 B
+        ");
     }
 
     #[test]
@@ -217,7 +223,7 @@ mod tests {
         let (names, mut event) = (names(), v4());
         event.header.to = 0;
         let told = Told::of(&event, BOOT, &names).expect("one of ours");
-        insta::assert_snapshot!(serde_json::to_string(&told).expect("JSON"), @"");
+        insta::assert_snapshot!(serde_json::to_string(&told).expect("JSON"), @r#"{"time":"2026-11-25T09:46:41.123456Z","verdict":"redirected","from":"phone","to":null,"source":"10.9.0.3","destination":"192.168.40.10","protocol":"TCP","bytes":1420,"packets":1}"#);
     }
 
     #[test]

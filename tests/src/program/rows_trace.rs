@@ -20,9 +20,10 @@ const KILLED: u64 = 1;
 pub(super) fn rows() -> Vec<Row> {
     vec![
         row("nothing is told while nobody traces", both(untold::<Ipv4>, untold::<Ipv6>)),
+        row("a tracer is told what becomes of packets", both(told::<Ipv4>, told::<Ipv6>)),
         row(
-            "a tracer is told what becomes of packets",
-            [both(told::<Ipv4>, told::<Ipv6>), headless()].concat(),
+            "a tracer is told of what is not IP",
+            headless(&[Case::of_bytes("ARP", 0x0806, vec![0; 28], Verdict::NotIp)]),
         ),
         row("only the chosen peer's packets are told", both(of_peer::<Ipv4>, of_peer::<Ipv6>)),
         row("only the chosen verdicts are told", both(of_verdict::<Ipv4>, of_verdict::<Ipv6>)),
@@ -150,8 +151,7 @@ fn told<I: Family>() -> Vec<Case> {
 
 /// What has no header that could be told, and is told unless a peer is chosen.
 fn headless(cases: &[Case]) -> Vec<Case> {
-    let told =
-        cases.iter().cloned().map(|case| case.tells_header(Header::default()).asked(everything()));
+    let told = cases.iter().cloned().map(|case| case.tells_header(Header::default()).asked(everything()));
     let of_phone = Trace { peer: PHONE, ..everything() };
     told.chain(cases.iter().cloned().map(|case| case.asked(of_phone))).collect()
 }
