@@ -282,12 +282,14 @@ fn broken_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// Says why there is nothing to trace.
+/// Says why there is nothing to trace: at a home, say, which has no fast path.
 fn cannot(error: DatapathError, stats: &Stats) -> anyhow::Error {
-    let absent = matches!(error, DatapathError::NotLoaded { .. });
-    let error = anyhow::Error::new(error);
-    if !absent {
-        return error;
+    let off = matches!(error, DatapathError::NotLoaded { .. }) && !stats.fast_path.is_on();
+    match off {
+        true => {
+            let (interface, fast_path) = (&stats.interface, &stats.fast_path);
+            Failure::new(format!("nothing to trace: the fast path of {interface} is {fast_path}")).into()
+        }
+        false => error.into(),
     }
-    error.context(format!("nothing to trace: the fast path of {} is {}", stats.interface, stats.fast_path))
 }
