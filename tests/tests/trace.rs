@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 use aya::maps::{Array, Map, MapData};
 use relay_common::{Switches, map};
 use relay_tests::{
+    guest::{self, skip},
     lab::{self, Relay, UDP_TIMEOUT, World, peer, relay, relay::CONFIG_FOLDER, world::NAS4},
     netns::{Netns, wait_for},
 };
@@ -111,9 +112,13 @@ fn tells_what_becomes_of_packets_while_it_runs() -> Result<()> {
             Ok(())
         })?;
         ensure!(!switched_on(&world.vps)?, "it is traced before anybody traces");
-        refuses(relay)?;
         only_the_peer(world, relay)?;
         only_the_verdict_until_it_is_killed(world)?;
+        if guest::line().is_some() {
+            skip("what a kernel may do differently was seen; the rest would take another minute here");
+            return Ok(());
+        }
+        refuses(relay)?;
         until_nobody_reads(world)?;
         beyond_the_daemon(world, relay)
     })
