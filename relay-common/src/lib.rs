@@ -12,17 +12,19 @@
 pub mod checksum;
 mod counters;
 mod route;
+mod trace;
 mod verdict;
 
 pub use counters::{PeerCounters, Traffic};
 pub use route::{PeerSlot, Route};
+pub use trace::{Event, EventBytes, Header, Switches, Trace};
 pub use verdict::Verdict;
 
 /// The number of this layout. It stands in the object as a global ([`global::LAYOUT`]) and in the pin path
 /// (`/sys/fs/bpf/relay/<interface>/<LAYOUT>/`); a loader refuses an object whose number is not its own.
 ///
 /// The feature `next-layout` makes the next one, which tests upgrade to and come back from.
-pub const LAYOUT: u32 = 2 + cfg!(feature = "next-layout") as u32;
+pub const LAYOUT: u32 = 3 + cfg!(feature = "next-layout") as u32;
 
 /// How many peers have counters and take the fast path. Slots run from 0 to `MAX_PEERS - 1`; what does not fit goes
 /// by the kernel's own path.
@@ -51,8 +53,8 @@ pub mod global {
 
 /// Names of the maps, with key and value.
 pub mod map {
-    /// Array, 1 entry of `u32`: 1 when the fast path is on; 0 sends everything to the stack as [`crate::Verdict::Off`].
-    pub const ENABLED: &str = "ENABLED";
+    /// Array, 1 entry of [`crate::Switches`], which can be mapped into memory.
+    pub const SWITCHES: &str = "SWITCHES";
     /// Hash `[u8; 4]` → [`crate::Route`]: single IPv4 addresses.
     pub const HOSTS4: &str = "HOSTS4";
     /// Hash `[u8; 16]` → [`crate::Route`]: single IPv6 addresses.
@@ -68,4 +70,13 @@ pub mod map {
     /// Hash `[u8; 32]` (public key) → `u32` slot. Only userspace reads and writes it: it tells whose counters a slot
     /// holds, also when no daemon runs.
     pub const PEERS: &str = "PEERS";
+    /// Array, 1 entry of [`crate::Trace`]: what the tracer wants to be told.
+    pub const TRACE: &str = "TRACE";
+    /// Per-CPU array, 1 entry of `u64`: how many events there were for a tracer, those for which its ring buffer had no
+    /// room included.
+    pub const TRACED: &str = "TRACED";
+    /// Ring buffer of [`TRACE_BUFFER`] bytes with the events themselves, as aya-log writes them.
+    pub const AYA_LOGS: &str = "AYA_LOGS";
+    /// aya-log's own choice.
+    pub const TRACE_BUFFER: u32 = 128 << 10;
 }

@@ -6,7 +6,7 @@
 //! packet needs are done here (RFC 1812, RFC 8200), and those it must not skip send it to the stack.
 //!
 //! Reading order: this file (what a verdict means), [`ipv4`] and [`ipv6`] (how one is reached), [`mss`], [`maps`],
-//! and [`packet`], which alone touches packet memory.
+//! [`packet`], which alone touches packet memory, and [`trace`], which runs only while somebody looks.
 #![no_std]
 #![no_main]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
@@ -18,6 +18,7 @@ mod mss;
 mod mutant;
 mod next;
 mod packet;
+mod trace;
 
 use aya_ebpf::{Global, bindings::TC_ACT_UNSPEC, macros::classifier, programs::TcContext};
 use network_types::eth::EtherType;
@@ -40,8 +41,9 @@ static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 #[classifier]
 fn tunnel(context: TcContext) -> i32 {
     next::differ();
+    let switches = maps::switches();
     let mut packet = Packet::new(context);
-    let (verdict, action) = match forward(&mut packet) {
+    let (verdict, action) = match forward(&mut packet, switches.fast_path != 0) {
         Ok(redirect) => (Verdict::Redirected, redirect.action()),
         Err(verdict) => match verdict {
             // Nobody returns it as an error, and the compiler asks what it would mean.
@@ -64,16 +66,19 @@ fn tunnel(context: TcContext) -> i32 {
         },
     };
     maps::count_verdict(verdict, packet.segments());
+    if switches.trace != 0 || mutant::ALWAYS_TRACED {
+        trace::tell(packet.context(), verdict as u32);
+    }
     action
 }
 
 /// Makes the packet what it must be at the next hop and sends it there; or says why the stack must do it.
 #[inline(always)]
-fn forward(packet: &mut Packet) -> Result<packet::Redirect, Verdict> {
+fn forward(packet: &mut Packet, enabled: bool) -> Result<packet::Redirect, Verdict> {
     const IPV4: u16 = EtherType::Ipv4 as u16;
     const IPV6: u16 = EtherType::Ipv6 as u16;
 
-    if !maps::enabled() && !mutant::SWITCH_IGNORED {
+    if !enabled && !mutant::SWITCH_IGNORED {
         return Err(Verdict::Off);
     }
     if mutant::ALWAYS_PUNT {

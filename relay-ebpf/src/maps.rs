@@ -8,12 +8,14 @@
 use core::{ffi::c_void, ptr};
 
 use aya_ebpf::{
-    bindings::BPF_F_NO_PREALLOC,
+    bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
     btf_maps::{Array, HashMap, LpmTrie, PerCpuArray},
     helpers::bpf_map_lookup_elem,
     macros::btf_map,
 };
-use relay_common::{MAX_HOSTS, MAX_LANS, MAX_PEERS, PeerCounters, Route, Traffic, Verdict};
+use relay_common::{
+    MAX_HOSTS, MAX_LANS, MAX_PEERS, PeerCounters, PeerSlot, Route, Switches, Trace, Traffic, Verdict,
+};
 
 use crate::mutant;
 
@@ -21,7 +23,7 @@ use crate::mutant;
 const ON_DEMAND: usize = BPF_F_NO_PREALLOC as usize;
 
 #[btf_map]
-static ENABLED: Array<u32, 1> = Array::new();
+static SWITCHES: Array<Switches, 1, { BPF_F_MMAPABLE as usize }> = Array::new();
 
 #[btf_map]
 static HOSTS4: HashMap<[u8; 4], Route, { MAX_HOSTS as usize }, ON_DEMAND> = HashMap::new();
@@ -45,13 +47,64 @@ static VERDICTS: PerCpuArray<u64, { Verdict::ALL.len() }> = PerCpuArray::new();
 #[btf_map]
 static PEERS: HashMap<[u8; 32], u32, { MAX_PEERS as usize }, ON_DEMAND> = HashMap::new();
 
-/// Whether the fast path is switched on.
+#[btf_map]
+static TRACE: Array<Trace, 1> = Array::new();
+
+#[btf_map]
+static TRACED: PerCpuArray<u64, 1> = PerCpuArray::new();
+
+/// What is switched on; nothing where the map has no answer.
 #[inline(always)]
-pub(crate) fn enabled() -> bool {
+pub(crate) fn switches() -> Switches {
     // SAFETY: the map is an array of this type.
-    let enabled: Option<*mut u32> = unsafe { entry(&raw const ENABLED, 0) };
-    // SAFETY: an array's entries stay where they are, and userspace writes this one whole.
-    enabled.is_some_and(|enabled| unsafe { *enabled } != 0)
+    let switches: Option<*mut Switches> = unsafe { entry(&raw const SWITCHES, 0) };
+    // SAFETY: an array's entries stay where they are, and userspace writes each word whole.
+    switches.map_or(Switches { fast_path: 0, trace: 0 }, |switches| unsafe { *switches })
+}
+
+/// Switches the tracing off.
+#[inline(always)]
+pub(crate) fn end_trace() {
+    // SAFETY: the map is an array of this type.
+    let switches: Option<*mut Switches> = unsafe { entry(&raw const SWITCHES, 0) };
+    if let Some(switches) = switches {
+        // SAFETY: an array's entries stay where they are, and this is one aligned word.
+        unsafe { (&raw mut (*switches).trace).write(0) };
+    }
+}
+
+/// What the tracer wants to be told.
+#[inline(always)]
+pub(crate) fn trace() -> Option<Trace> {
+    // SAFETY: the map is an array of this type.
+    let trace: *mut Trace = unsafe { entry(&raw const TRACE, 0) }?;
+    // SAFETY: an array's entries stay where they are. Userspace may write this one meanwhile, and then a packet is told,
+    // or not, by half of what was asked before.
+    Some(unsafe { *trace })
+}
+
+/// Counts an event for the tracer.
+#[inline(always)]
+pub(crate) fn count_traced() {
+    // SAFETY: the map is an array of this type.
+    let counter: Option<*mut u64> = unsafe { entry(&raw const TRACED, 0) };
+    if let Some(counter) = counter {
+        // SAFETY: the entry is this CPU's own, and while a TC program runs no other one does on its CPU.
+        let counter = unsafe { &mut *counter };
+        *counter = counter.wrapping_add(1);
+    }
+}
+
+/// Whose an IPv4 address is, as it stands in a packet.
+#[inline(always)]
+pub(crate) fn owner4(address: &[u16; 2]) -> Option<PeerSlot> {
+    route4(address).and_then(Route::slot)
+}
+
+/// As [`owner4`].
+#[inline(always)]
+pub(crate) fn owner6(address: &[u16; 8]) -> Option<PeerSlot> {
+    route6(address).and_then(Route::slot)
 }
 
 /// Adds packets to a verdict's counter.
@@ -155,7 +208,7 @@ const fn words(number: u32) -> [u16; 2] {
 
 /// Four words in memory order as one number, put together in a register.
 #[inline(always)]
-fn packed(words: [u16; 4]) -> u64 {
+pub(crate) fn packed(words: [u16; 4]) -> u64 {
     let [a, b, c, d] = words.map(u64::from);
     if cfg!(target_endian = "big") {
         a << 48 | b << 32 | c << 16 | d

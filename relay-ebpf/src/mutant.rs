@@ -11,9 +11,12 @@ macro_rules! mutants {
 
 mutants! {
     ALWAYS_PUNT = "mutant-always-punt";
+    ALWAYS_TRACED = "mutant-always-traced";
     BROADCAST_FORWARDED = "mutant-broadcast-forwarded";
     CHECKSUM_CARRY_LOST = "mutant-checksum-carry-lost";
     CHECKSUM_UNCHECKED = "mutant-checksum-unchecked";
+    EVERYBODY_TRACED = "mutant-everybody-traced";
+    EVERY_VERDICT_TRACED = "mutant-every-verdict-traced";
     FRAGMENTS_FORWARDED = "mutant-fragments-forwarded";
     GSO_COUNTED_AS_ONE = "mutant-gso-counted-as-one";
     GSO_MTU_IGNORED = "mutant-gso-mtu-ignored";
@@ -32,6 +35,7 @@ mutants! {
     SAME_PEER_FORWARDED = "mutant-same-peer-forwarded";
     SWITCH_IGNORED = "mutant-switch-ignored";
     TCP_CHECKSUM_KEPT = "mutant-tcp-checksum-kept";
+    TRACED_FOREVER = "mutant-traced-forever";
     TTL_KEPT = "mutant-ttl-kept";
     TTL_ONE_FORWARDED = "mutant-ttl-one-forwarded";
     UNKNOWN_SOURCE_FORWARDED = "mutant-unknown-source-forwarded";

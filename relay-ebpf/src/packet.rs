@@ -11,7 +11,7 @@ use core::arch::asm;
 
 use aya_ebpf::{
     Global,
-    bindings::bpf_check_mtu_flags::BPF_MTU_CHK_SEGS,
+    bindings::{__sk_buff, bpf_check_mtu_flags::BPF_MTU_CHK_SEGS},
     helpers::{bpf_check_mtu, bpf_redirect},
     programs::TcContext,
 };
@@ -49,6 +49,12 @@ impl Packet {
     pub(crate) fn new(context: TcContext) -> Self {
         let l2_len = L2_LEN.load();
         Self { context, l2_len }
+    }
+
+    /// The kernel's own context, to make another [`Packet`] of in a function of its own.
+    #[inline(always)]
+    pub(crate) fn context(&self) -> *mut __sk_buff {
+        self.context.skb.skb
     }
 
     /// The EtherType that the kernel gave the packet.

@@ -10,8 +10,12 @@ use crate::{
     history::since::Since,
     kernel::namespace::NamespaceName,
 };
-use clap::{Args, Parser, Subcommand};
+use clap::{
+    Args, Parser, Subcommand,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
 use ipnet::{Ipv4Net, Ipv6Net};
+use relay_common::Verdict;
 
 pub use self::peer::{
     HandOutArgs, OwnArgs, PeerAddArgs, PeerApproveArgs, PeerArgs, PeerCommand, PeerEnableArgs,
@@ -81,6 +85,8 @@ pub enum Command {
     Stats(StatsArgs),
     /// Find out what is wrong, and what to do
     Doctor(DoctorArgs),
+    /// Show what becomes of packets, one by one, while it runs
+    Trace(TraceArgs),
     /// Print the daemon's numbers as Prometheus takes them
     #[command(
         after_help = "Examples:\n  relay metrics\n  relay metrics --adopted wg0\n\nThe same over HTTP: `curl --unix-socket \
@@ -323,9 +329,48 @@ impl Command {
             Self::Metrics(which) => which.netns.as_ref(),
             Self::Status(args) => args.which.netns.as_ref(),
             Self::Stats(args) => args.report.which.netns.as_ref(),
+            Self::Trace(args) => args.which.netns.as_ref(),
             _ => None,
         }
     }
+}
+
+/// `relay trace`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  relay trace
+  relay trace --peer phone
+  relay trace --peer phone --verdict unknown_destination --verdict local
+  relay trace --json | jq -c 'select(.protocol == \"TCP\")'
+  relay trace --adopted wg0
+
+A line for each packet that comes out of the tunnel: when, the verdict, from which peer to which
+(`-` is none), the addresses, the protocol, the size. `redirected` took the fast path; every other
+verdict says why a packet was left to the kernel's own path. Ctrl-C ends it, and packets cost
+nothing more then. Only root may: the lines tell who talks to whom. Where packets come faster than
+they can be told, some are left out, and stderr says how many.")]
+pub struct TraceArgs {
+    /// Only packets from or to this peer
+    #[arg(long, value_name = "NAME")]
+    pub peer: Option<String>,
+    /// Only packets with this verdict; may be given more than once
+    #[arg(long = "verdict", value_name = "REASON", value_parser = verdict())]
+    pub verdicts: Vec<Verdict>,
+    /// Print a line of JSON for each
+    #[arg(long)]
+    pub json: bool,
+    /// Whose.
+    #[command(flatten)]
+    pub which: WhichArgs,
+}
+
+/// A verdict by its name; clap lists them in the help and where another word is given.
+fn verdict() -> impl TypedValueParser<Value = Verdict> {
+    let names = Verdict::ALL.iter().map(|verdict| verdict.name());
+    PossibleValuesParser::new(names).try_map(|name| {
+        let named = Verdict::ALL.iter().copied().find(|verdict| verdict.name() == name);
+        named.ok_or("no verdict has that name")
+    })
 }
 
 /// `relay doctor`.

@@ -37,4 +37,5 @@ pub mod service_manager;
 mod sqlite;
 pub mod stats;
 pub mod table;
+pub mod trace;
 pub mod watch;

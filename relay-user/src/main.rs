@@ -53,6 +53,10 @@ fn run(cli: Cli) -> Result<ExitCode> {
                 Some(adoption) => command::status::of_adopted(&adoption, args.show.json).await,
                 None => command::status::run(&files.socket, args.show.json).await,
             },
+            Command::Trace(args) => {
+                let adopted = args.which.adopted.clone().map(adoption);
+                command::trace::run(&files, adopted.as_ref(), &args).await
+            }
             Command::Stats(args) => {
                 let adopted = args.report.which.adopted.clone().map(adoption);
                 command::stats::run(&files, adopted.as_ref(), &args).await

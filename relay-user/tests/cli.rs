@@ -18,7 +18,7 @@ use terminal::{INIT, Terminal, promise, without_keys};
 
 #[test]
 fn help() {
-    let commands: [&[&str]; 27] = [
+    let commands: [&[&str]; 28] = [
         &[],
         &["init"],
         &["up"],
@@ -28,6 +28,7 @@ fn help() {
         &["stats"],
         &["metrics"],
         &["doctor"],
+        &["trace"],
         &["peer"],
         &["peer", "add"],
         &["peer", "list"],

@@ -10,12 +10,15 @@ use relay_tests::program::{mutant, object, rows, run};
 /// Each fault, and the rows that must fail because of it; others may fail as well.
 const MUTANTS: &[(&str, &[&str])] = &[
     ("mutant-always-punt", &["a plain packet is forwarded"]),
+    ("mutant-always-traced", &["nothing is told while nobody traces"]),
     ("mutant-broadcast-forwarded", &["the subnet's broadcast is the stack's"]),
     (
         "mutant-checksum-carry-lost",
         &["v4 TTL falls by one, its checksum with it", "v4 checksum is right for every carry"],
     ),
     ("mutant-checksum-unchecked", &["v4 wrong header checksum is the stack's"]),
+    ("mutant-every-verdict-traced", &["only the chosen verdicts are told"]),
+    ("mutant-everybody-traced", &["only the chosen peer's packets are told"]),
     ("mutant-fragments-forwarded", &["v4 fragments are the stack's", "v6 fragments are the stack's"]),
     ("mutant-gso-counted-as-one", &["segments of merged packets are counted"]),
     ("mutant-gso-mtu-ignored", &["merged from segments over the MTU is the stack's"]),
@@ -43,6 +46,7 @@ const MUTANTS: &[(&str, &[&str])] = &[
         "mutant-tcp-checksum-kept",
         &["a SYN's MSS is lowered to the tunnel's", "an MSS follows the device's MTU"],
     ),
+    ("mutant-traced-forever", &["a tracer that was killed is told nothing more"]),
     ("mutant-ttl-kept", &["v4 TTL falls by one, its checksum with it"]),
     (
         "mutant-ttl-one-forwarded",

@@ -16,6 +16,7 @@ pub mod stats;
 pub mod status;
 mod surroundings;
 mod systemd;
+pub mod trace;
 pub mod uninstall;
 pub mod up;
 mod watch;

@@ -45,7 +45,8 @@ pub async fn run(files: &Files, adopted: Option<&Options>, args: &StatsArgs) -> 
     super::print(&table::stats(&stats, super::now()))
 }
 
-async fn look(files: &Files, adopted: Option<&Options>) -> anyhow::Result<Stats> {
+/// Asks who keeps the interface, or where nobody does, the kernel.
+pub(super) async fn look(files: &Files, adopted: Option<&Options>) -> anyhow::Result<Stats> {
     if let Some(adopted) = adopted {
         super::keeps(adopted).await?;
     }

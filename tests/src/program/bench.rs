@@ -1,6 +1,10 @@
 //! The two benches: the object loaded, its maps filled, and a packet sent through it.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use anyhow::{Context as _, Result, ensure};
 use aya::{
@@ -9,7 +13,10 @@ use aya::{
     programs::{SchedClassifier, TcAttachType, TestRun as _, TestRunOptions, tc::qdisc_add_clsact},
     util::KernelVersion,
 };
-use relay_common::{PeerCounters, PeerSlot, Verdict, global, map, program};
+use aya_log::EbpfLogger;
+use log::{Log, Metadata, Record};
+use relay_common::{Event, PeerCounters, PeerSlot, Switches, Verdict, global, map, program};
+use relay_user::kernel::datapath;
 
 use super::{Given, Setup, net};
 use crate::tun::{Kind, Tun, VnetHeader, in_new_namespace};
@@ -36,6 +43,33 @@ pub(super) struct Bench {
     device: Tun,
     setup: Setup,
     seen: Counters,
+    records: EbpfLogger<Records>,
+    /// What is in them, by and by.
+    told: Records,
+    /// How many events the program has counted.
+    events: u64,
+}
+
+/// What aya-log hands on.
+#[derive(Clone, Default)]
+struct Records(Arc<Mutex<Vec<String>>>);
+
+impl Log for Records {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(record.args().to_string());
+    }
+
+    fn flush(&self) {}
+}
+
+impl Records {
+    fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 /// What moved.
@@ -53,6 +87,10 @@ pub(super) struct Outcome {
     /// What the program left of it, or what came out of the device.
     pub(super) packets: Vec<(VnetHeader, Vec<u8>)>,
     pub(super) counters: Counters,
+    /// What a tracer was told, times left out.
+    pub(super) told: Vec<Event>,
+    /// Whether the trace is still switched on.
+    pub(super) traced: bool,
 }
 
 impl Bench {
@@ -78,7 +116,10 @@ impl Bench {
             }
             tunnel.attach(device.name(), TcAttachType::Ingress).context("attaching the program")?;
         }
-        Ok(Self { ebpf, device, setup, seen: Counters::default() })
+        let told = Records::default();
+        let records =
+            EbpfLogger::init_with_logger(&mut ebpf, told.clone()).context("opening the ring buffer")?;
+        Ok(Self { ebpf, device, setup, seen: Counters::default(), records, told, events: 0 })
     }
 
     pub(super) fn setup(&self) -> Setup {
@@ -87,13 +128,20 @@ impl Bench {
 
     /// Sends one packet through the program.
     pub(super) fn run(&mut self, given: &Given) -> Result<Outcome> {
-        let mut enabled: Array<_, u32> = self.map(map::ENABLED)?.try_into()?;
-        enabled.set(0, u32::from(given.enabled), 0)?;
+        let (trace, traced) = given.trace;
+        let mut asked: Array<_, [u64; 2]> = self.map(map::TRACE)?.try_into()?;
+        asked.set(0, bytemuck::cast::<_, [u64; 2]>(trace), 0)?;
+        let mut switches: Array<_, u64> = self.map(map::SWITCHES)?.try_into()?;
+        let set = Switches { fast_path: given.enabled.into(), trace: traced.into() };
+        switches.set(0, bytemuck::cast::<_, u64>(set), 0)?;
         let mut outcome = match self.setup {
             Setup::TestRun => self.test_run(given)?,
             Setup::Tun { .. } => self.through_device(given)?,
         };
         outcome.counters = self.moved()?;
+        outcome.told = self.told()?;
+        let switches: Array<_, u64> = self.map(map::SWITCHES)?.try_into()?;
+        outcome.traced = bytemuck::cast::<_, Switches>(switches.get(&0, 0)?).trace != 0;
         if self.setup != Setup::TestRun {
             if outcome.counters.verdicts.contains_key(&Verdict::Redirected) {
                 outcome.packets.push(self.device.receive()?);
@@ -133,6 +181,8 @@ impl Bench {
             redirected: action == TC_ACT_REDIRECT,
             packets: vec![(VnetHeader::default(), out.split_off(ETHERNET))],
             counters: Counters::default(),
+            told: Vec::new(),
+            traced: false,
         })
     }
 
@@ -143,6 +193,8 @@ impl Bench {
             redirected: false,
             packets: Vec::new(),
             counters: Counters::default(),
+            told: Vec::new(),
+            traced: false,
         })
     }
 
@@ -162,6 +214,22 @@ impl Bench {
         }
         let before = std::mem::replace(&mut self.seen, now.clone());
         Ok(difference(&now, &before))
+    }
+
+    /// What is new in the ring buffer, and that the program counted just that.
+    fn told(&mut self) -> Result<Vec<Event>> {
+        self.records.flush();
+        let mut events = Vec::new();
+        for record in self.told.take() {
+            let event = datapath::decode(&record).with_context(|| format!("the record {record:?}"))?;
+            ensure!(event.time > 0, "an event without its time");
+            events.push(Event { time: 0, ..event });
+        }
+        let traced: PerCpuArray<_, u64> = self.map(map::TRACED)?.try_into()?;
+        let counted: u64 = traced.get(&0, 0)?.iter().sum();
+        let new = counted - std::mem::replace(&mut self.events, counted);
+        ensure!(new == events.len() as u64, "{new} events are counted, {} told", events.len());
+        Ok(events)
     }
 
     fn map(&mut self, name: &str) -> Result<&mut aya::maps::Map> {

@@ -13,6 +13,7 @@ mod rows_ipv6;
 mod rows_mss;
 mod rows_route;
 mod rows_switch;
+mod rows_trace;
 
 use std::{
     collections::BTreeMap,
@@ -21,7 +22,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use relay_common::{PeerCounters, PeerSlot, Traffic, Verdict};
+use relay_common::{Event, PeerCounters, PeerSlot, Trace, Traffic, Verdict};
 
 pub use self::bench::load_with_two_capabilities;
 use self::bench::{Bench, Counters};
@@ -72,6 +73,10 @@ pub struct Case {
     pub way: Option<(PeerSlot, PeerSlot)>,
     /// How many packets must be counted.
     pub packets: u64,
+    /// What a tracer must be told, its time left out.
+    pub told: Option<Event>,
+    /// Whether the trace must still be switched on.
+    pub traced: bool,
 }
 
 /// A packet and its circumstances.
@@ -83,6 +88,8 @@ pub struct Given {
     pub ethertype: u16,
     /// Whether the fast path is on.
     pub enabled: bool,
+    /// What a tracer has asked for, and whether the trace is switched on.
+    pub trace: (Trace, bool),
     /// `gso_segs` and `gso_size` of the packet, for BPF_PROG_TEST_RUN.
     pub merged: Option<(u32, u32)>,
     /// The same for a TUN.
@@ -110,8 +117,19 @@ impl Case {
     fn of_bytes(label: impl fmt::Display, ethertype: u16, packet: Vec<u8>, verdict: Verdict) -> Self {
         let out = packet.clone();
         let header = VnetHeader::default();
-        let given = Given { packet, ethertype, enabled: true, merged: None, header };
-        Self { label: label.to_string(), given, verdict, out, out_header: None, way: None, packets: 1 }
+        let trace = (Trace::default(), false);
+        let given = Given { packet, ethertype, enabled: true, trace, merged: None, header };
+        Self {
+            label: label.to_string(),
+            given,
+            verdict,
+            out,
+            out_header: None,
+            way: None,
+            packets: 1,
+            told: None,
+            traced: false,
+        }
     }
 
     /// The counters that must have moved, and by how much.
@@ -136,6 +154,7 @@ pub fn rows() -> Vec<Row> {
         rows_ipv6::rows(),
         rows_mss::rows(),
         rows_device::rows(),
+        rows_trace::rows(),
     ]
     .into_iter()
     .flatten()
@@ -211,6 +230,16 @@ fn run_case(bench: &mut Bench, case: &Case) -> Option<String> {
     let counters = case.counters();
     if outcome.counters != counters {
         return complain(&format_args!("counted {:?}, expected {counters:?}", outcome.counters));
+    }
+    let told: Vec<Event> = case.told.into_iter().collect();
+    if outcome.told != told {
+        return complain(&format_args!("a tracer is told {:?}, expected {told:?}", outcome.told));
+    }
+    if outcome.traced != case.traced {
+        return complain(&format_args!(
+            "the trace is switched on: {}, expected {}",
+            outcome.traced, case.traced
+        ));
     }
     let redirected = case.verdict == Verdict::Redirected;
     if outcome.redirected != redirected {

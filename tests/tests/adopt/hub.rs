@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::{BufRead as _, BufReader, pipe},
     os::unix::fs::MetadataExt as _,
     process::{Command, Stdio},
 };
@@ -115,6 +116,20 @@ impl Hub<'_> {
     /// `relay stats --json`.
     pub(crate) fn stats(&self) -> Result<Stats> {
         Ok(Stats(serde_json::from_str(&checked(&mut self.relay(&["stats", "--json", "--adopted"])?)?)?))
+    }
+
+    /// The first line of `relay trace`, while packets take the fast path.
+    pub(crate) fn traced(&self) -> Result<String> {
+        let mut command = self.relay(&["trace", "--verdict", "redirected", "--adopted"])?;
+        let (reader, writer) = pipe()?;
+        let tracer = self.vps.spawn(command.stdout(writer).stderr(Stdio::null()))?;
+        // It holds the other end of the pipe as long as it lives.
+        drop(command);
+        let line = BufReader::new(reader).lines().next().context("relay trace ended before a line")??;
+        let ended = || self.vps.ended(tracer)?.context("it runs");
+        let status = wait_for("relay trace to notice that nobody reads", DEADLINE, ended)?;
+        ensure!(status.success(), "relay trace ended ({status})");
+        Ok(line)
     }
 
     /// Waits until the fast path is on, or off for that reason.

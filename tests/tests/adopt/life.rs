@@ -54,6 +54,8 @@ fn it_outlives_its_keeper_and_its_interface() -> Result<()> {
     calm(&pings)?;
     // Nobody keeps it, and it forwards and counts.
     ensure!(hub.stats()?.redirected()? > orphaned, "{}", hub.stats()?.0);
+    let line = hub.traced()?;
+    ensure!(line.contains("  redirected  ") && line.contains(NAS) && line.contains("ICMP"), "{line}");
     let counted = hub.stats()?.redirected()?;
     let keeper = hub.adopt()?;
     calm(&pings)?;

@@ -22,7 +22,8 @@ const PLACES: &str = "/etc /usr /var/lib /run /sys/fs/bpf";
 /// Installs it as `apt install ./relay.deb` would; gives what a person reads. Other packages' triggers, such as the index
 /// of man pages, are not ours.
 fn install(hub: &Booted<'_>, revision: u32) -> Result<String> {
-    fs::copy(packages::find(revision)?, hub.root().join("var/tmp/relay.deb")).context("bringing the package in")?;
+    fs::copy(packages::find(revision)?, hub.root().join("var/tmp/relay.deb"))
+        .context("bringing the package in")?;
     let told = dpkg(hub, "--no-triggers --install /var/tmp/relay.deb")?;
     hub.run("rm /var/tmp/relay.deb")?;
     Ok(told)

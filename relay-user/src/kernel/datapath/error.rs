@@ -51,6 +51,9 @@ pub enum DatapathError {
         /// Where its pins would be.
         path: PathBuf,
     },
+    /// The ring buffer of a trace has one reader.
+    #[error("another `relay trace` watches {0} already, and only one can; end that one first")]
+    Traced(String),
     /// The kernel wants a capability.
     #[error("cannot {act}: not permitted; {}", missing_capabilities(.missing))]
     Denied {

@@ -224,6 +224,16 @@ pub(super) fn attached(interface: &Interface, pins: &Pins) -> Result<Option<Hook
     Ok((!our_filters(interface.index)?.is_empty()).then_some(Hook::Clsact))
 }
 
+/// The id of our program on the interface, if it is attached.
+pub(super) fn program(interface: &Interface, pins: &Pins) -> Result<Option<u32>, DatapathError> {
+    if let Some(link) = link_on(interface, pins)? {
+        let act = || format!("ask for the program on {}", interface.name);
+        let info = link.info().map_err(|error| DatapathError::link(act(), &error))?;
+        return Ok(Some(info.program_id()));
+    }
+    Ok(our_filters(interface.index)?.iter().find_map(|filter| filter.program))
+}
+
 /// Every program on the ingress hook that is not ours, described for people. Egress is left out: what is redirected
 /// passes the interface's egress hook as forwarded packets do.
 pub(super) fn foreign(ifindex: u32, pins: &Pins) -> Result<Vec<String>, DatapathError> {

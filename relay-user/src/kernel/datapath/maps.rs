@@ -6,9 +6,11 @@ use aya::maps::{
     Array, HashMap, LpmTrie, Map, MapData, MapError, MapType, PerCpuArray, PerCpuValues, lpm_trie::Key,
 };
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use relay_common::{MAX_HOSTS, MAX_LANS, MAX_PEERS, PeerCounters, PeerSlot, Route, Verdict, map};
+use relay_common::{
+    MAX_HOSTS, MAX_LANS, MAX_PEERS, PeerCounters, PeerSlot, Route, Switches, Trace, Verdict, map,
+};
 
-use super::{DatapathError, Pins, error::errno, pins};
+use super::{DatapathError, Pins, error::errno, pins, switches::Switchboard};
 use crate::{
     key::PublicKey,
     maps::{Counters, DatapathState, MapChange},
@@ -32,8 +34,8 @@ const ROUTE: usize = size_of::<Route>();
 /// A peer's counters as words, which can be summed one by one.
 type Words = [u64; size_of::<PeerCounters>() / size_of::<u64>()];
 
-const SHAPES: [Shape; 8] = [
-    shape(map::ENABLED, MapType::Array, 4, 4, 1),
+const SHAPES: [Shape; 11] = [
+    shape(map::SWITCHES, MapType::Array, 4, size_of::<Switches>(), 1),
     shape(map::HOSTS4, MapType::Hash, 4, ROUTE, MAX_HOSTS),
     shape(map::HOSTS6, MapType::Hash, 16, ROUTE, MAX_HOSTS),
     shape(map::LANS4, MapType::LpmTrie, 4 + 4, ROUTE, MAX_LANS),
@@ -41,6 +43,9 @@ const SHAPES: [Shape; 8] = [
     shape(map::PEER_COUNTERS, MapType::PerCpuArray, 4, size_of::<PeerCounters>(), MAX_PEERS),
     shape(map::VERDICTS, MapType::PerCpuArray, 4, 8, Verdict::ALL.len() as u32),
     shape(map::PEERS, MapType::Hash, 32, size_of::<PeerSlot>(), MAX_PEERS),
+    shape(map::TRACE, MapType::Array, 4, size_of::<Trace>(), 1),
+    shape(map::TRACED, MapType::PerCpuArray, 4, 8, 1),
+    shape(map::AYA_LOGS, MapType::RingBuf, 0, 0, map::TRACE_BUFFER),
 ];
 
 impl Shape {
@@ -79,7 +84,7 @@ pub(super) fn unpin_leftovers(pins: &Pins) -> Result<(), DatapathError> {
 
 /// The maps of one interface.
 pub struct PinnedMaps {
-    enabled: Array<MapData, u32>,
+    pub(super) switches: Switchboard,
     hosts4: HashMap<MapData, [u8; 4], u32>,
     hosts6: HashMap<MapData, [u8; 16], u32>,
     lans4: LpmTrie<MapData, [u8; 4], u32>,
@@ -87,6 +92,8 @@ pub struct PinnedMaps {
     peer_counters: PerCpuArray<MapData, Words>,
     verdicts: PerCpuArray<MapData, u64>,
     peers: HashMap<MapData, [u8; 32], PeerSlot>,
+    pub(super) trace: Array<MapData, [u64; size_of::<Trace>() / size_of::<u64>()]>,
+    pub(super) traced: PerCpuArray<MapData, u64>,
 }
 
 impl PinnedMaps {
@@ -100,8 +107,7 @@ impl PinnedMaps {
             MapData::from_pin(folder.join(name)).and_then(Map::from_map_data).map_err(|error| {
                 let absent = errno(&error).is_some_and(|error| error.kind() == io::ErrorKind::NotFound);
                 if absent {
-                    let interface = pins.interface().to_string();
-                    DatapathError::NotLoaded { interface, path: folder.clone() }
+                    not_loaded(pins)
                 } else {
                     DatapathError::map(format!("open the map {}", folder.join(name).display()), &error)
                 }
@@ -127,13 +133,17 @@ impl PinnedMaps {
             }
             maps.insert(shape.name, map);
         }
-        Self::typed(maps).map_err(|error| DatapathError::map("open the maps", &error))
+        let switches = maps.get(map::SWITCHES).and_then(data).map(Switchboard::of);
+        let switches = switches
+            .unwrap_or_else(|| Err(io::ErrorKind::NotFound.into()))
+            .map_err(|error| DatapathError::io(format!("map {} into memory", map::SWITCHES), &error))?;
+        Self::typed(switches, maps).map_err(|error| DatapathError::map("open the maps", &error))
     }
 
-    fn typed(mut maps: BTreeMap<&'static str, Map>) -> Result<Self, MapError> {
+    fn typed(switches: Switchboard, mut maps: BTreeMap<&'static str, Map>) -> Result<Self, MapError> {
         let mut take = |name: &str| maps.remove(name).ok_or(MapError::ElementNotFound);
         Ok(Self {
-            enabled: take(map::ENABLED)?.try_into()?,
+            switches,
             hosts4: take(map::HOSTS4)?.try_into()?,
             hosts6: take(map::HOSTS6)?.try_into()?,
             lans4: take(map::LANS4)?.try_into()?,
@@ -141,6 +151,8 @@ impl PinnedMaps {
             peer_counters: take(map::PEER_COUNTERS)?.try_into()?,
             verdicts: take(map::VERDICTS)?.try_into()?,
             peers: take(map::PEERS)?.try_into()?,
+            trace: take(map::TRACE)?.try_into()?,
+            traced: take(map::TRACED)?.try_into()?,
         })
     }
 
@@ -153,11 +165,8 @@ impl PinnedMaps {
     }
 
     fn state(&self) -> Result<DatapathState, MapError> {
-        let mut state = DatapathState { enabled: self.enabled.get(&0, 0)? != 0, ..DatapathState::default() };
-        for entry in self.peers.iter() {
-            let (key, slot) = entry?;
-            state.slots.insert(PublicKey::new(key), slot);
-        }
+        let mut state = DatapathState { enabled: self.switches.fast_path(), ..DatapathState::default() };
+        state.slots = self.owners()?;
         for entry in self.hosts4.iter() {
             let (address, route) = entry?;
             state.hosts.insert(IpAddr::from(address), bytemuck::cast(route));
@@ -179,6 +188,30 @@ impl PinnedMaps {
             }
         }
         Ok(state)
+    }
+
+    /// Whose counters each slot holds.
+    ///
+    /// # Errors
+    /// The kernel refuses a read.
+    pub fn slots(&self) -> Result<BTreeMap<PublicKey, PeerSlot>, DatapathError> {
+        self.owners().map_err(|error| DatapathError::map("read the peers' slots", &error))
+    }
+
+    fn owners(&self) -> Result<BTreeMap<PublicKey, PeerSlot>, MapError> {
+        self.peers.iter().map(|entry| entry.map(|(key, slot)| (PublicKey::new(key), slot))).collect()
+    }
+
+    /// The slot of one peer, if it has one.
+    ///
+    /// # Errors
+    /// The kernel refuses a read.
+    pub fn slot(&self, key: &PublicKey) -> Result<Option<PeerSlot>, DatapathError> {
+        match self.peers.get(key.as_bytes(), 0) {
+            Ok(slot) => Ok(Some(slot)),
+            Err(MapError::KeyNotFound) => Ok(None),
+            Err(error) => Err(DatapathError::map("read a peer's slot", &error)),
+        }
     }
 
     /// What was counted, summed over CPUs, for every peer that has a slot.
@@ -226,7 +259,10 @@ impl PinnedMaps {
 
     fn perform(&mut self, change: &MapChange) -> Result<(), MapError> {
         match change {
-            MapChange::Enable(enabled) => self.enabled.set(0, u32::from(*enabled), 0),
+            MapChange::Enable(enabled) => {
+                self.switches.set_fast_path(*enabled);
+                Ok(())
+            }
             MapChange::AssignSlot(key, slot) => {
                 let cpus = aya::util::nr_cpus().map_err(|(_, error)| error)?;
                 self.peer_counters.set(*slot, PerCpuValues::try_from(vec![Words::default(); cpus])?, 0)?;
@@ -253,6 +289,11 @@ impl PinnedMaps {
     }
 }
 
+/// That there is no fast path where its maps would be.
+pub(super) fn not_loaded(pins: &Pins) -> DatapathError {
+    DatapathError::NotLoaded { interface: pins.interface().to_string(), path: pins.maps() }
+}
+
 fn word(route: Route) -> u32 {
     bytemuck::cast(route)
 }
@@ -272,7 +313,11 @@ fn prefix(address: IpAddr, length: u32) -> Option<IpNet> {
 /// The map's own data, for the kinds that relay has.
 const fn data(map: &Map) -> Option<&MapData> {
     match map {
-        Map::Array(data) | Map::HashMap(data) | Map::LpmTrie(data) | Map::PerCpuArray(data) => Some(data),
+        Map::Array(data)
+        | Map::HashMap(data)
+        | Map::LpmTrie(data)
+        | Map::PerCpuArray(data)
+        | Map::RingBuf(data) => Some(data),
         _ => None,
     }
 }

@@ -16,7 +16,9 @@ mod hook;
 mod maps;
 mod object;
 mod pins;
+mod switches;
 mod tcx;
+mod tracer;
 
 use aya::{
     Btf, Ebpf, EbpfLoader,
@@ -30,6 +32,7 @@ pub use self::{
     maps::PinnedMaps,
     object::EMBEDDED,
     pins::{PIN_ROOT, Pins, has_bpffs},
+    tracer::{Events, LEASE, Tracer, decode, since_boot},
 };
 use crate::name::InterfaceName;
 
