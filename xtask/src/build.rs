@@ -29,6 +29,16 @@ pub(crate) fn lab(env: &Env) -> Result<PathBuf> {
     Ok(env.built(Profile::Dev, "lab"))
 }
 
+/// Builds what measures, and the relay that it measures; gives the former.
+pub(crate) fn bench(env: &Env) -> Result<PathBuf> {
+    let mut command = env.cargo();
+    command.args(["build", "--release", "--package", "relay-user", "--package", "relay-tests"]);
+    command.args(["--bin", "relay", "--bin", "bench"]);
+    let note = if env.built(Profile::Release, "bench").exists() { "" } else { " (a few minutes, once)" };
+    run(&format!("building relay and its benchmarks{note}"), &mut command)?;
+    Ok(env.built(Profile::Release, "bench"))
+}
+
 /// The test programs of relay-tests by name, built but not run: running needs root, cargo does not.
 pub(crate) fn test_programs(env: &Env) -> Result<Vec<(String, PathBuf)>> {
     let mut command = env.cargo();
