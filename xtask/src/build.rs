@@ -29,14 +29,13 @@ pub(crate) fn lab(env: &Env) -> Result<PathBuf> {
     Ok(env.built(Profile::Dev, "lab"))
 }
 
-/// Builds what measures, and the relay that it measures; gives the former.
+/// Builds what measures; gives the binary. What is measured is the kernel and another process, so it need not be optimised.
 pub(crate) fn bench(env: &Env) -> Result<PathBuf> {
-    let mut command = env.cargo();
-    command.args(["build", "--release", "--package", "relay-user", "--package", "relay-tests"]);
-    command.args(["--bin", "relay", "--bin", "bench"]);
-    let note = if env.built(Profile::Release, "bench").exists() { "" } else { " (a few minutes, once)" };
-    run(&format!("building relay and its benchmarks{note}"), &mut command)?;
-    Ok(env.built(Profile::Release, "bench"))
+    run(
+        "building the benchmarks",
+        env.cargo().args(["build", "--package", "relay-tests", "--bin", "bench"]),
+    )?;
+    Ok(env.built(Profile::Dev, "bench"))
 }
 
 /// The test programs of relay-tests by name, built but not run: running needs root, cargo does not.

@@ -158,7 +158,7 @@ mod tests {
     fn a_table_has_every_way_and_says_what_is_wanted() {
         let text = table(&result(0)).unwrap();
         assert!(text.starts_with("forward: a CPU, "), "{text}");
-        assert!(text.contains("v4 64        500 [499-501]  100 [99-101]     700 [699-701]\n"), "{text}");
+        assert!(text.contains("v4 64        500 [499-501]  100 [99-101]       700 [699-701]\n"), "{text}");
         assert!(
             text.contains("conntrack, 2 rules takes 7.0 [6.0-8.0] times the fast path; wanted: 5\n"),
             "{text}"

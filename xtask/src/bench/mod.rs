@@ -3,6 +3,7 @@
 
 mod chart;
 mod forward;
+mod scale;
 mod table;
 
 use std::{
@@ -19,7 +20,7 @@ use serde_json::{Map, Value};
 use self::chart::Panel;
 use crate::{
     bpf, build,
-    env::Env,
+    env::{Env, Profile},
     process::{as_root, root_is_possible, say, shown, time},
     setup,
 };
@@ -53,24 +54,32 @@ pub(crate) struct Args {
 enum What {
     /// The forwarding stage on this kernel: relay's program beside the stack with and without rules
     Forward,
+    /// 2 to 10,000 peers, 1 to 256 LANs: a packet's cost, and the daemon's, here and in guests with kernel WireGuard
+    Scale,
+    /// Memory of the daemon and the maps, at rest and with 10,000 peers
+    Memory,
 }
 
 impl What {
     fn name(self) -> &'static str {
         match self {
             Self::Forward => "forward",
+            Self::Scale => "scale",
+            Self::Memory => "memory",
         }
     }
 
     fn table(self, result: &Value) -> Result<String> {
         match self {
             Self::Forward => forward::table(result),
+            Self::Scale | Self::Memory => scale::table(result),
         }
     }
 
     fn panels(self, result: &Value) -> Result<Vec<Panel>> {
         match self {
             Self::Forward => forward::panels(result),
+            Self::Scale | Self::Memory => scale::panels(result),
         }
     }
 }
@@ -79,8 +88,8 @@ impl What {
 pub(crate) fn run(env: &Env, args: &Args) -> Result<()> {
     root_is_possible("measuring")?;
     setup::laboratory()?;
-    bpf::object(env)?;
     bpf::bench(env)?;
+    let relay = build::relay(env, Profile::Release)?;
     let bench = build::bench(env)?;
     let chosen: Vec<What> = What::value_variants()
         .iter()
@@ -91,7 +100,7 @@ pub(crate) fn run(env: &Env, args: &Args) -> Result<()> {
     for what in chosen {
         let begun = Instant::now();
         say(format_args!("==> measuring {}", what.name()));
-        let result = measure(env, &bench, what, args.quick)?;
+        let result = measure(env, &bench, &relay, what, args.quick)?;
         println!("{}", what.table(&result)?);
         say(format_args!("    done in {}", time(begun.elapsed())));
         panels.extend(what.panels(&result)?);
@@ -107,8 +116,9 @@ pub(crate) fn run(env: &Env, args: &Args) -> Result<()> {
 }
 
 /// Runs the program that measures, and takes what it prints.
-fn measure(env: &Env, bench: &Path, what: What, quick: bool) -> Result<Value> {
-    let mut command = as_root(bench, &[("RELAY_BPF_DIR", env.bpf.as_os_str())])?;
+fn measure(env: &Env, bench: &Path, relay: &Path, what: What, quick: bool) -> Result<Value> {
+    let sets = [("RELAY_BPF_DIR", env.bpf.as_os_str()), ("RELAY_BIN", relay.as_os_str())];
+    let mut command = as_root(bench, &sets)?;
     command.arg(what.name()).args(quick.then_some("--quick")).stderr(Stdio::inherit());
     let output = command.output().with_context(|| format!("starting {}", shown(&command)))?;
     ensure!(output.status.success(), "{} ended with {}", shown(&command), output.status);
