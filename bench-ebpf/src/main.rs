@@ -9,9 +9,9 @@
 
 use aya_ebpf::{
     Global,
-    bindings::{BPF_F_INGRESS, TC_ACT_SHOT, bpf_perf_event_data, xdp_action},
+    bindings::{BPF_F_INGRESS, TC_ACT_SHOT, TC_ACT_UNSPEC, bpf_perf_event_data, xdp_action},
     btf_maps::{Array, HashMap, PerCpuArray},
-    helpers::{bpf_redirect, bpf_xdp_store_bytes},
+    helpers::{bpf_ktime_get_ns, bpf_redirect, bpf_xdp_store_bytes},
     macros::{btf_map, classifier, perf_event, xdp},
     programs::{PerfEventContext, TcContext, XdpContext},
 };
@@ -36,6 +36,18 @@ static OUT: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 static TUNNEL: Global<u32> = Global::new(0);
 
+/// Whether it is to be known when the first packet was sent and when the last one came to its end.
+#[unsafe(no_mangle)]
+static TIMED: Global<u32> = Global::new(0);
+
+/// These two moments, by the kernel's monotonic clock; the first is 0 until there is one.
+#[btf_map]
+static TIMES: Array<[u64; 2], 1> = Array::new();
+
+/// Whether `count_and_drop` lets everything pass, not 0: handshakes have to.
+#[btf_map]
+static OPEN: Array<u32, 1> = Array::new();
+
 /// What `source` sends, as it stands on the wire.
 #[btf_map]
 static FRAMES: Array<[u8; LARGEST], PACKETS> = Array::new();
@@ -56,6 +68,9 @@ static SAMPLES: HashMap<u64, u64, 65536> = HashMap::new();
 /// them on their way.
 #[xdp]
 fn source(context: XdpContext) -> u32 {
+    if let Some(times) = times().filter(|times| times[0] == 0) {
+        times[0] = now();
+    }
     let sent = next().and_then(|(frame, length)| {
         // SAFETY: the helper checks the length against the frame, and the map's value is longer.
         let stored = unsafe { bpf_xdp_store_bytes(context.ctx, 0, frame.cast_mut().cast(), length) };
@@ -63,6 +78,21 @@ fn source(context: XdpContext) -> u32 {
         (stored == 0).then(|| unsafe { bpf_redirect(OUT.load(), 0) as u32 })
     });
     sent.unwrap_or(xdp_action::XDP_ABORTED)
+}
+
+#[inline(always)]
+fn times() -> Option<&'static mut [u64; 2]> {
+    if TIMED.load() == 0 {
+        return None;
+    }
+    // SAFETY: the entry is there, and one source and one sink run at a time.
+    TIMES.get_ptr_mut(0).map(|times| unsafe { &mut *times })
+}
+
+#[inline(always)]
+fn now() -> u64 {
+    // SAFETY: the helper takes nothing.
+    unsafe { bpf_ktime_get_ns() }
 }
 
 #[inline(always)]
@@ -86,6 +116,9 @@ fn into_tunnel(_: TcContext) -> i32 {
 /// Where packets of a tunnel end.
 #[classifier]
 fn count_and_drop(context: TcContext) -> i32 {
+    if TIMED.load() != 0 && OPEN.get(0).is_some_and(|open| *open != 0) {
+        return TC_ACT_UNSPEC;
+    }
     // SAFETY: the kernel gave this context to the program, and the field may be read by classifiers.
     let segments = unsafe { (*context.skb.skb).gso_segs };
     count(segments.max(1).into(), context.len().into());
@@ -106,6 +139,9 @@ fn count(packets: u64, bytes: u64) {
         let counts = unsafe { &mut *counts };
         counts[0] += packets;
         counts[1] += bytes;
+    }
+    if let Some(times) = times() {
+        times[1] = now();
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod chart;
 mod forward;
+mod hub;
 mod scale;
 mod table;
 
@@ -22,13 +23,14 @@ use crate::{
     bpf, build,
     env::{Env, Profile},
     process::{as_root, root_is_possible, say, shown, time},
-    setup,
+    setup, vm,
 };
 
 /// Examples for `--help`.
 pub(crate) const EXAMPLES: &str = "Examples:
   cargo xtask bench
   cargo xtask bench forward --json forward.json --svg forward.svg
+  cargo xtask bench hub --kernel 6.12
   cargo xtask bench forward --quick
 
 Figures of one run are comparable with each other. Those of two runs are not, unless the machine was idle.";
@@ -44,6 +46,9 @@ pub(crate) struct Args {
     /// Draw them there
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
+    /// Kernels of Debian to boot for what is measured in guests
+    #[arg(long = "kernel", value_name = "LINE", default_values = vm::KERNELS)]
+    kernels: Vec<String>,
     /// A few packets each, to see that it works; the figures mean nothing
     #[arg(long)]
     quick: bool,
@@ -54,6 +59,8 @@ pub(crate) struct Args {
 enum What {
     /// The forwarding stage on this kernel: relay's program beside the stack with and without rules
     Forward,
+    /// A whole hub with kernel WireGuard in guests, in instructions: the stack beside relay's program
+    Hub,
     /// 2 to 10,000 peers, 1 to 256 LANs: a packet's cost, and the daemon's, here and in guests with kernel WireGuard
     Scale,
     /// Memory of the daemon and the maps, at rest and with 10,000 peers
@@ -64,6 +71,7 @@ impl What {
     fn name(self) -> &'static str {
         match self {
             Self::Forward => "forward",
+            Self::Hub => "hub",
             Self::Scale => "scale",
             Self::Memory => "memory",
         }
@@ -72,6 +80,7 @@ impl What {
     fn table(self, result: &Value) -> Result<String> {
         match self {
             Self::Forward => forward::table(result),
+            Self::Hub => hub::table(result),
             Self::Scale | Self::Memory => scale::table(result),
         }
     }
@@ -79,6 +88,7 @@ impl What {
     fn panels(self, result: &Value) -> Result<Vec<Panel>> {
         match self {
             Self::Forward => forward::panels(result),
+            Self::Hub => hub::panels(result),
             Self::Scale | Self::Memory => scale::panels(result),
         }
     }
@@ -100,7 +110,7 @@ pub(crate) fn run(env: &Env, args: &Args) -> Result<()> {
     for what in chosen {
         let begun = Instant::now();
         say(format_args!("==> measuring {}", what.name()));
-        let result = measure(env, &bench, &relay, what, args.quick)?;
+        let result = measure(env, &Built { bench: &bench, relay: &relay }, what, args)?;
         println!("{}", what.table(&result)?);
         say(format_args!("    done in {}", time(begun.elapsed())));
         panels.extend(what.panels(&result)?);
@@ -115,14 +125,62 @@ pub(crate) fn run(env: &Env, args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Runs the program that measures, and takes what it prints.
-fn measure(env: &Env, bench: &Path, relay: &Path, what: What, quick: bool) -> Result<Value> {
-    let sets = [("RELAY_BPF_DIR", env.bpf.as_os_str()), ("RELAY_BIN", relay.as_os_str())];
-    let mut command = as_root(bench, &sets)?;
-    command.arg(what.name()).args(quick.then_some("--quick")).stderr(Stdio::inherit());
+/// What is built.
+struct Built<'a> {
+    bench: &'a Path,
+    relay: &'a Path,
+}
+
+/// Measures here, in guests, or in both.
+fn measure(env: &Env, built: &Built<'_>, what: What, args: &Args) -> Result<Value> {
+    let guests = |arguments: &[&str]| in_guests(env, built, what, args, arguments);
+    Ok(match what {
+        What::Forward | What::Memory => here(env, built, what, args)?,
+        What::Hub => serde_json::json!({ "bench": what.name(), "guests": guests(&[])? }),
+        What::Scale => {
+            let mut result = here(env, built, what, args)?;
+            result["guests"] = guests(&["--daemon"])?;
+            result
+        }
+    })
+}
+
+/// Runs the program that measures, as root, and takes what it prints.
+fn here(env: &Env, built: &Built<'_>, what: What, args: &Args) -> Result<Value> {
+    let sets = [("RELAY_BPF_DIR", env.bpf.as_os_str()), ("RELAY_BIN", built.relay.as_os_str())];
+    let mut command = as_root(built.bench, &sets)?;
+    command.arg(what.name()).args(args.quick.then_some("--quick")).stderr(Stdio::inherit());
     let output = command.output().with_context(|| format!("starting {}", shown(&command)))?;
     ensure!(output.status.success(), "{} ended with {}", shown(&command), output.status);
     serde_json::from_slice(&output.stdout).with_context(|| format!("reading what {} prints", shown(&command)))
+}
+
+/// Runs it in a guest of each kernel, and takes what it tells as a fact.
+fn in_guests(env: &Env, built: &Built<'_>, what: What, args: &Args, more: &[&str]) -> Result<Value> {
+    setup::guests(env)?;
+    let objects = env.bpf.to_str().context("a path that is no text")?;
+    let mut arguments = vec![what.name(), "--fact", "--relay", vm::RELAY, "--objects", objects];
+    arguments.extend(args.quick.then_some("--quick"));
+    arguments.extend(more);
+    let arguments = arguments.into_iter().map(str::to_owned).collect();
+    let programs = vm::Programs::measuring(env, built.bench.to_owned(), built.relay.to_owned(), arguments)?;
+    let options = vm::Options {
+        kernels: args.kernels.clone(),
+        counting: what == What::Hub,
+        at_a_time: 1,
+        show: true,
+        ..vm::Options::default()
+    };
+    let outcome = vm::run(env, &options, &programs)?;
+    outcome.verdict().with_context(|| format!("measuring {} in guests\n{outcome}", what.name()))?;
+    let guest = |report: &vm::Report| -> Result<Value> {
+        let fact = report.facts.iter().find(|fact| fact["bench"] == what.name());
+        let mut fact =
+            fact.with_context(|| format!("the guest with {} tells nothing", report.kernel))?.clone();
+        fact["kernel"] = report.kernel.clone().into();
+        Ok(fact)
+    };
+    outcome.reports.iter().map(guest).collect()
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {

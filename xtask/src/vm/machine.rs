@@ -24,6 +24,8 @@ pub(crate) struct Boot<'a> {
     pub(crate) initrd: &'a Path,
     /// As QEMU calls it; "tcg" emulates.
     pub(crate) accelerator: &'a str,
+    /// Whether its clock counts instructions, a nanosecond each, on the one processor that it has then.
+    pub(crate) counting: bool,
 }
 
 /// How long a machine may take.
@@ -130,8 +132,13 @@ fn start(boot: &Boot<'_>) -> Result<(Machine, mpsc::Receiver<String>)> {
     let append = "console=ttyS0 loglevel=5 oops=panic panic=-1 random.trust_cpu=on no_timer_check";
     let accelerate = if boot.accelerator == "tcg" { "tcg,thread=single" } else { boot.accelerator };
     let mut command = boot.qemu.command();
+    command.args(["-accel", accelerate, "-cpu", "max", "-m", "2048"]);
+    if boot.counting {
+        command.args(["-smp", "1", "-icount", "shift=0,sleep=off"]);
+    } else {
+        command.args(["-smp", "2"]);
+    }
     command
-        .args(["-accel", accelerate, "-cpu", "max", "-smp", "2", "-m", "2048"])
         .args(["-nodefaults", "-no-reboot", "-display", "none", "-serial", "stdio"])
         .arg("-kernel")
         .arg(boot.image)

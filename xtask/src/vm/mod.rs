@@ -47,6 +47,8 @@ pub(crate) struct Options {
     pub(crate) filter: Option<String>,
     /// QEMU's accelerator. "tcg" works everywhere; "kvm" where the host can boot a stock kernel with it.
     pub(crate) accelerator: String,
+    /// Whether the clock of the machine, which then has one processor, counts instructions, a nanosecond each.
+    pub(crate) counting: bool,
     /// How many machines at a time, at least one.
     pub(crate) at_a_time: usize,
     /// How long one machine may take.
@@ -63,6 +65,7 @@ impl Default for Options {
             program: None,
             filter: None,
             accelerator: "tcg".into(),
+            counting: false,
             at_a_time: 2,
             overall: Duration::from_secs(45 * 60),
             show: false,
@@ -141,7 +144,14 @@ fn boot(
             kernel.line, result.program
         ));
     };
-    let machine = Boot { qemu, image: &kernel.image, initrd, accelerator: &guest.options.accelerator };
+    let options = guest.options;
+    let machine = Boot {
+        qemu,
+        image: &kernel.image,
+        initrd,
+        accelerator: &options.accelerator,
+        counting: options.counting,
+    };
     let run = machine::run(&machine, &log, patience, show_line, show_result)?;
     let judged = judge(guest.programs.jobs.len(), &run.results, run.end);
     let why = run.trouble.clone().or(judged.err());

@@ -4,6 +4,7 @@ use std::{
     fmt::Write as _,
     fs,
     os::{fd::AsRawFd as _, unix::net::UnixDatagram},
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -12,7 +13,7 @@ use aya::maps::MapData;
 use nix::libc;
 use relay_tests::{
     guest::patience,
-    lab::relay::{Relay, binary},
+    lab::relay::Relay,
     netns::{Netns, wait_for},
 };
 use relay_user::{
@@ -43,7 +44,7 @@ const REST: Duration = Duration::from_secs(4);
 const READY: &str = "/run/notify";
 
 /// Starts a hub of this size, asks it, changes it, and ends it.
-pub(crate) fn measure(size: Size) -> Result<Value> {
+pub(crate) fn measure(relay: &Path, size: Size) -> Result<Value> {
     let machine = Netns::new("scale")?;
     // An uplink, so that endpoints have somewhere to be.
     machine.run_all(
@@ -53,7 +54,7 @@ pub(crate) fn measure(size: Size) -> Result<Value> {
          ip link set eth0 up
          ip route add default via 198.51.100.1",
     )?;
-    let hub = Relay::init(&machine, &binary()?)?;
+    let hub = Relay::init(&machine, &std::path::absolute(relay)?)?;
     let own = machine.run("cat /run/lab/relay.toml")?;
     hub.write(&configuration(&own, size)?)?;
     let manager = machine.inside(|| UnixDatagram::bind(READY).context("binding the manager's socket"))?;

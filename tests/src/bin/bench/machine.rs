@@ -4,6 +4,7 @@ use std::{fs, process::Command};
 
 use anyhow::{Context as _, Result};
 use nix::{
+    errno::Errno,
     libc,
     sched::{CpuSet, sched_setaffinity},
     unistd::Pid,
@@ -40,4 +41,13 @@ pub(crate) fn hold_one_cpu() -> Result<Value> {
     // SAFETY: the call reads one sched_param, which outlives it; 0 is the calling thread.
     let refused = unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const real_time) } != 0;
     Ok(json!({ "cpu": cpu, "real_time": !refused }))
+}
+
+/// Lets everybody else on this CPU go first: whoever has something to do does it before this process goes on.
+pub(crate) fn go_last() -> Result<()> {
+    let nothing = libc::sched_param { sched_priority: 0 };
+    // SAFETY: the call reads one sched_param, which outlives it; 0 is the calling thread.
+    Errno::result(unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const nothing) })
+        .context("choosing the idle scheduling policy")?;
+    Ok(())
 }

@@ -4,13 +4,16 @@
 
 mod daemon;
 mod forward;
+mod hub;
 mod kinds;
 mod lane;
 mod machine;
 mod net;
+mod profile;
 mod programs;
 mod rules;
 mod scale;
+mod spoke;
 mod spread;
 mod tunnel;
 
@@ -28,6 +31,9 @@ struct Cli {
     /// The folder with relay.bpf.o and bench.bpf.o
     #[arg(long, env = "RELAY_BPF_DIR", global = true, default_value = "target/bpf")]
     objects: PathBuf,
+    /// The relay whose daemon is measured
+    #[arg(long, env = "RELAY_BIN", global = true, default_value = "target/release/relay")]
+    relay: PathBuf,
     /// A few packets, to see that it works; the figures mean nothing
     #[arg(long, global = true)]
     quick: bool,
@@ -46,6 +52,8 @@ enum What {
         #[arg(long)]
         daemon: bool,
     },
+    /// A whole hub with kernel WireGuard, in a guest whose clock counts instructions
+    Hub,
     /// The daemon's memory and that of the maps
     Memory,
 }
@@ -72,7 +80,8 @@ fn run(cli: &Cli) -> Result<serde_json::Value> {
     ensure!(nix::unistd::geteuid().is_root(), "measuring needs root: run `cargo xtask bench`");
     match cli.what {
         What::Forward => forward::run(&cli.objects, cli.quick),
-        What::Scale { daemon } => scale::run(&cli.objects, daemon, cli.quick),
-        What::Memory => scale::memory(cli.quick),
+        What::Scale { daemon } => scale::run(&cli.objects, &cli.relay, daemon, cli.quick),
+        What::Hub => hub::measure(&cli.objects, cli.quick),
+        What::Memory => scale::memory(&cli.relay, cli.quick),
     }
 }

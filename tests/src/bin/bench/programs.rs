@@ -5,9 +5,12 @@ use std::path::Path;
 use anyhow::{Context as _, Result, ensure};
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{Array, PerCpuArray},
+    maps::{Array, HashMap, PerCpuArray},
     programs::{
-        SchedClassifier, TcAttachType, TestRun as _, TestRunAttrs, TestRunOptions, Xdp, tc::qdisc_add_clsact,
+        PerfEvent, SchedClassifier, TcAttachType, TestRun as _, TestRunAttrs, TestRunOptions, Xdp, XdpMode,
+        perf_event::{PerfEventConfig, PerfEventLink, PerfEventScope, SamplePolicy, SoftwareEvent},
+        tc::qdisc_add_clsact,
+        xdp::XdpLink,
     },
     util::KernelVersion,
 };
@@ -31,10 +34,21 @@ pub(crate) struct Programs {
 impl Programs {
     /// Loads them for these devices: what the source sends out of, and what packets are to arrive on.
     pub(crate) fn load(objects: &Path, out: u32, tunnel: u32) -> Result<Self> {
+        Self::load_with(objects, &[("OUT", out), ("TUNNEL", tunnel)])
+    }
+
+    /// Loads them for packets that leave by this device and are timed from the first to the last.
+    pub(crate) fn load_timed(objects: &Path, out: u32) -> Result<Self> {
+        Self::load_with(objects, &[("OUT", out), ("TIMED", 1)])
+    }
+
+    fn load_with(objects: &Path, globals: &[(&str, u32)]) -> Result<Self> {
         let object = objects.join("bench.bpf.o");
-        let mut ebpf = EbpfLoader::new()
-            .override_global("OUT", &out, true)
-            .override_global("TUNNEL", &tunnel, true)
+        let mut loader = EbpfLoader::new();
+        for (name, value) in globals {
+            loader.override_global(name, value, true);
+        }
+        let mut ebpf = loader
             .load_file(&object)
             .with_context(|| format!("loading {} (`cargo xtask bench` builds it)", object.display()))?;
         source(&mut ebpf)?.load().context("loading the source of packets")?;
@@ -47,6 +61,55 @@ impl Programs {
             self.ebpf.program_mut(program).with_context(|| format!("no program {program}"))?.try_into()?;
         classifier.load().with_context(|| format!("loading {program}"))?;
         attach(classifier, device, direction).with_context(|| format!("putting {program} on {device}"))
+    }
+
+    /// Lets frames that arrive on a device end there, before the stack sees them, until what this gives is dropped.
+    pub(crate) fn end_frames_on(&mut self, device: &str) -> Result<XdpLink> {
+        let sink: &mut Xdp =
+            self.ebpf.program_mut("count_and_drop_frames").context("no such program")?.try_into()?;
+        if sink.fd().is_err() {
+            sink.load().context("loading count_and_drop_frames")?;
+        }
+        let link = sink.attach(device, XdpMode::Driver);
+        let link = link.with_context(|| format!("putting count_and_drop_frames on {device}"))?;
+        Ok(sink.take_link(link)?)
+    }
+
+    /// Lets everything pass where timed packets end, or nothing.
+    pub(crate) fn open_sink(&mut self, open: bool) -> Result<()> {
+        let mut map: Array<_, u32> = self.map("OPEN")?.try_into()?;
+        Ok(map.set(0, u32::from(open), 0)?)
+    }
+
+    /// Nanoseconds from the first packet's beginning to the last one's end, since this was asked before.
+    pub(crate) fn took(&mut self) -> Result<u64> {
+        let mut map: Array<_, [u64; 2]> = self.map("TIMES")?.try_into()?;
+        let [first, last] = map.get(&0, 0)?;
+        map.set(0, [0; 2], 0)?;
+        Ok(last.saturating_sub(first))
+    }
+
+    /// Counts where this CPU is every so many nanoseconds, until what this gives is dropped.
+    pub(crate) fn sample_every(&mut self, nanoseconds: u64) -> Result<PerfEventLink> {
+        let sample: &mut PerfEvent =
+            self.ebpf.program_mut("sample").context("no such program")?.try_into()?;
+        if sample.fd().is_err() {
+            sample.load().context("loading sample")?;
+        }
+        let clock = PerfEventConfig::Software(SoftwareEvent::CpuClock);
+        let everybody = PerfEventScope::AllProcessesOneCpu { cpu: 0 };
+        let link = sample.attach(clock, everybody, SamplePolicy::Period(nanoseconds), false);
+        Ok(sample.take_link(link.context("sampling the CPU")?)?)
+    }
+
+    /// How often each instruction was met since this was asked before.
+    pub(crate) fn samples(&mut self) -> Result<Vec<(u64, u64)>> {
+        let mut map: HashMap<_, u64, u64> = self.map("SAMPLES")?.try_into()?;
+        let samples = map.iter().collect::<Result<Vec<_>, _>>()?;
+        for (at, _) in &samples {
+            map.remove(at)?;
+        }
+        Ok(samples)
     }
 
     /// What the source sends from now on: these frames, one after the other, all of one length, in a circle.

@@ -90,7 +90,8 @@ const WG_EASY: [&str; 8] = [
     "ip6tables -A FORWARD -o wg0 -j ACCEPT",
 ];
 
-fn nft(rules: &str) -> Result<()> {
+/// Gives rules to nftables, in the calling thread's namespace.
+pub(crate) fn nft(rules: &str) -> Result<()> {
     let mut child = Command::new("nft")
         .args(["-f", "-"])
         .stdin(Stdio::piped())

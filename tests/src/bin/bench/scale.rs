@@ -46,24 +46,24 @@ const SERIES: usize = 400;
 const FRAMES: usize = 4096;
 
 /// The measurement.
-pub(crate) fn run(objects: &FilePath, daemon_alone: bool, quick: bool) -> Result<Value> {
+pub(crate) fn run(objects: &FilePath, relay: &FilePath, daemon_alone: bool, quick: bool) -> Result<Value> {
     let machine = machine::describe();
     let sizes: &[Size] = if quick { &QUICK } else { &SIZES };
     let packets = if daemon_alone { Value::Null } else { packets(objects, sizes, quick)? };
-    Ok(json!({ "bench": "scale", "machine": machine, "packets": packets, "daemon": daemons(sizes)? }))
+    Ok(json!({ "bench": "scale", "machine": machine, "packets": packets, "daemon": daemons(relay, sizes)? }))
 }
 
 /// The daemon's memory and the maps', at rest and after work.
-pub(crate) fn memory(quick: bool) -> Result<Value> {
+pub(crate) fn memory(relay: &FilePath, quick: bool) -> Result<Value> {
     let machine = machine::describe();
     let sizes: &[Size] = if quick { &QUICK } else { &MEMORY };
-    Ok(json!({ "bench": "memory", "machine": machine, "daemon": daemons(sizes)? }))
+    Ok(json!({ "bench": "memory", "machine": machine, "daemon": daemons(relay, sizes)? }))
 }
 
-fn daemons(sizes: &[Size]) -> Result<Vec<Value>> {
+fn daemons(relay: &FilePath, sizes: &[Size]) -> Result<Vec<Value>> {
     let one = |size: &Size| {
         eprintln!("    {} peers, {} LANs", size.peers, size.lans);
-        daemon::measure(*size).with_context(|| format!("{} peers, {} LANs", size.peers, size.lans))
+        daemon::measure(relay, *size).with_context(|| format!("{} peers, {} LANs", size.peers, size.lans))
     };
     sizes.iter().map(one).collect()
 }
