@@ -263,10 +263,6 @@ impl Hub {
         if mode.merge {
             run("ethtool -K wg0 rx-udp-gro-forwarding on")?;
         }
-        for (file, value) in mode.sysfs {
-            let path = format!("/sys/class/net/wg0/{file}");
-            fs::write(&path, value).with_context(|| format!("writing {value} to {path}"))?;
-        }
         let tunnel = if mode.fast_path {
             let mut tunnel = Tunnel::load(objects, 0, &Routes::of_two())?;
             tunnel.on("wg0")?;
@@ -285,6 +281,11 @@ impl Hub {
             let (peer, endpoint) = (spoke.public_key(), spoke.endpoint());
             run(&format!("wg set wg0 peer {peer} endpoint {endpoint} allowed-ips {allowed}"))?;
         }
+        // The threads are those of the peers.
+        for (file, value) in mode.sysfs {
+            let path = format!("/sys/class/net/wg0/{file}");
+            fs::write(&path, value).with_context(|| format!("writing {value} to {path}"))?;
+        }
         Ok(Self { namespace, near, phone, home, key: *key.as_bytes(), programs, _tunnel: tunnel })
     }
 
@@ -297,7 +298,10 @@ impl Hub {
         setns(&self.namespace, CloneFlags::CLONE_NEWNET)?;
         drop(link);
         let (took, arrived) = self.pass()?;
-        Ok(Run { net: (took as f64 - baseline as f64) / PACKETS as f64, lost: PACKETS as u64 - arrived })
+        Ok(Run {
+            net: (took as f64 - baseline as f64) / PACKETS as f64,
+            lost: arrived.abs_diff(PACKETS as u64),
+        })
     }
 
     /// Where a hub's instructions go, the source's among them.

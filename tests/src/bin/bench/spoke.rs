@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use gotatun::{
     noise::{Tunn, TunnResult, index_table::IndexTable, rate_limiter::RateLimiter},
-    packet::Packet,
+    packet::{Packet, WgKind},
     x25519::{PublicKey, StaticSecret},
 };
 use nix::sched::{CloneFlags, setns};
@@ -50,9 +50,9 @@ impl Spoke {
         let (own, hub) = (SocketAddrV4::new(own.into(), PORT), SocketAddrV4::new(hub.into(), PORT));
         let socket = UdpSocket::bind(own).with_context(|| format!("binding {own}"))?;
         socket.set_read_timeout(Some(Duration::from_millis(100)))?;
-        let mut secret = [0; 32];
-        secret[0] = own.ip().octets()[2];
-        secret[31] = 1;
+        // Of a network that lasts for a minute. Not the first byte nor the last: X25519 changes those.
+        let mut secret = [1; 32];
+        secret[1] = own.ip().octets()[2];
         Ok(Self { own, hub, socket, key: StaticSecret::from(secret), tunnel: None })
     }
 
@@ -80,6 +80,10 @@ impl Spoke {
             let Ok(length) = self.socket.recv(&mut buffer) else { continue };
             let message = Packet::copy_from(&buffer[..length]).try_into_wg();
             let message = message.map_err(|error| anyhow::anyhow!("what the hub says: {error}"))?;
+            // What is left of the session before is none of this one.
+            if !matches!(message, WgKind::HandshakeResp(_)) {
+                continue;
+            }
             match tunnel.handle_incoming_packet(message) {
                 TunnResult::WriteToNetwork(answer) => {
                     self.socket.send_to(&Packet::from(answer), self.hub)?;
