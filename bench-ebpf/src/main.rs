@@ -19,6 +19,9 @@ use aya_ebpf::{
 /// Bytes of a packet at most, Ethernet header included.
 const LARGEST: usize = 1536;
 
+/// Bytes of an Ethernet header.
+const SMALLEST: usize = 14;
+
 /// Packets that are there at a time.
 const PACKETS: usize = 4096;
 
@@ -103,7 +106,8 @@ fn next() -> Option<(*const [u8; LARGEST], u32)> {
     let [at, count, length] = *cursor;
     cursor[0] = if at + 1 < count { at + 1 } else { 0 };
     let frame = FRAMES.get_ptr(at)?;
-    (length > 0 && length <= LARGEST as u32).then_some((frame, length))
+    // Not by a question: kernel 6.1 does not learn from "is it zero" that it is more.
+    Some((frame, length.clamp(SMALLEST as u32, LARGEST as u32)))
 }
 
 /// From Ethernet to the tunnel. The kernel takes the Ethernet header off, since the tunnel has none.

@@ -38,7 +38,7 @@ const TIMES: usize = 7;
 const DEADLINE: Duration = Duration::from_secs(120);
 
 /// Some ticks of the daemon's loop: what a start leaves to be done is done.
-const REST: Duration = Duration::from_secs(4);
+const REST: Duration = Duration::from_secs(5);
 
 /// Where the service manager would listen.
 const READY: &str = "/run/notify";
@@ -65,7 +65,7 @@ pub(crate) fn measure(relay: &Path, size: Size) -> Result<Value> {
     let start = until_ready(&machine, &hub, daemon, manager, begun)?;
     wait_for("all ways to be in the maps", DEADLINE, || ways(&machine, size))?;
     let filled = begun.elapsed();
-    std::thread::sleep(patience(REST));
+    std::thread::sleep(REST);
     let at_rest = resident(daemon)?;
 
     let stats = repeated(|_| {

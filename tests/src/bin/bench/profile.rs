@@ -159,7 +159,7 @@ const PURPOSES: [(&str, &[&str]); 9] = [
             "__mem",
             "consume_skb",
             "napi_skb",
-            "__napi_",
+            "__napi_alloc",
             "build_skb",
             "__build_skb",
             "pskb_",
@@ -219,13 +219,18 @@ const PURPOSES: [(&str, &[&str]); 9] = [
 /// For functions of no known purpose, and for programs.
 const OTHERS: &str = "everything else";
 
+/// Where a processor has nothing to do: before the first packet and after the last one.
+const IDLE: [&str; 4] = ["pv_native_safe_halt", "default_idle", "cpuidle", "do_idle"];
+
 /// Shares by purpose, and the functions that take most.
 pub(crate) fn read(samples: &[(u64, u64)]) -> Result<Value> {
     let symbols = fs::read_to_string("/proc/kallsyms").context("reading /proc/kallsyms")?;
     let symbols = Symbols::parse(&symbols);
+    let busy = |(at, _): &&(u64, u64)| !IDLE.iter().any(|idle| symbols.name(*at).starts_with(idle));
+    let samples: Vec<(u64, u64)> = samples.iter().filter(busy).copied().collect();
     let all: u64 = samples.iter().map(|(_, times)| times).sum();
     let (mut purposes, mut functions) = (BTreeMap::new(), BTreeMap::new());
-    for (at, times) in samples {
+    for (at, times) in &samples {
         let name = symbols.name(*at);
         *purposes.entry(purpose(name)).or_insert(0) += times;
         *functions.entry(name).or_insert(0) += times;
