@@ -17,7 +17,8 @@ fn every_way_with_every_kind() -> Result<()> {
         guest::skip("what is measured of a kernel's forwarding is measured on the host");
         return Ok(());
     }
-    let objects = env::var_os("RELAY_BPF_DIR").context("no RELAY_BPF_DIR: cargo sets it in this workspace")?;
+    let objects =
+        env::var_os("RELAY_BPF_DIR").context("no RELAY_BPF_DIR: cargo sets it in this workspace")?;
     // cargo's own is relative to the workspace.
     let objects = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(PathBuf::from(objects));
     let mut command = Command::new(env!("CARGO_BIN_EXE_bench"));

@@ -1,6 +1,6 @@
 //! `bench forward`: every way through the hub with every kind of packet, in turn, again and again.
 
-use std::{collections::BTreeMap, path::Path as FilePath, time::Duration};
+use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use crate::{
     lane::{Lane, Run},
     machine,
     net::Routes,
-    rules::Path,
+    rules::Through,
     spread::Spread,
 };
 
@@ -29,16 +29,16 @@ pub(crate) const BREATH: Duration = Duration::from_millis(2);
 type Runs = BTreeMap<(usize, usize), Vec<Run>>;
 
 /// The measurement.
-pub(crate) fn run(objects: &FilePath, quick: bool) -> Result<Value> {
+pub(crate) fn run(objects: &Path, quick: bool) -> Result<Value> {
     let (rounds, packets) = if quick { (QUICK_ROUNDS, QUICK_PACKETS) } else { (ROUNDS, PACKETS) };
     let machine = machine::describe();
     let mut unavailable = Vec::new();
     let mut lanes = Vec::new();
-    for path in Path::ALL {
+    for path in Through::ALL {
         match Lane::new(path, objects, &Routes::of_two()) {
             Ok(lane) => lanes.push(lane),
             // What a kernel was built without is a fact about it.
-            Err(error) if path == Path::Flowtable => {
+            Err(error) if path == Through::Flowtable => {
                 unavailable.push(json!({ "path": path.name(), "why": format!("{error:#}") }));
             }
             Err(error) => return Err(error).with_context(|| path.name()),
@@ -74,11 +74,11 @@ pub(crate) fn run(objects: &FilePath, quick: bool) -> Result<Value> {
 
 /// A row of the results: each run less the baseline of its round, and how much of the fast path that is.
 fn result(runs: &Runs, lanes: &[Lane], kind: Kind, column: usize, row: usize) -> Result<Value> {
-    let of = |path: Path| {
+    let of = |path: Through| {
         let row = lanes.iter().position(|lane| lane.path == path).context("a way is missing")?;
         runs.get(&(row, column)).context("no runs")
     };
-    let (baseline, fast) = (of(Path::Baseline)?, of(Path::FastPath)?);
+    let (baseline, fast) = (of(Through::Baseline)?, of(Through::FastPath)?);
     let own = runs.get(&(row, column)).context("no runs")?;
     let path = lanes[row].path;
     let gross = Spread::of(own.iter().map(|run| run.nanoseconds)).context("no runs")?;
@@ -87,7 +87,7 @@ fn result(runs: &Runs, lanes: &[Lane], kind: Kind, column: usize, row: usize) ->
     };
     let net = less(own).context("no runs")?;
     let ratio = net.over(less(fast).context("no runs")?);
-    let is_baseline = path == Path::Baseline;
+    let is_baseline = path == Through::Baseline;
     let lost: u64 = own.iter().chain(baseline).map(|run| run.lost).sum();
     Ok(json!({
         "path": path.name(),

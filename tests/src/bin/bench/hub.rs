@@ -8,7 +8,7 @@
 
 use std::{
     fs::{self, File},
-    path::Path as FilePath,
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -58,7 +58,7 @@ const DEADLINE: Duration = Duration::from_secs(5);
 struct Mode {
     name: &'static str,
     /// What stands in the way: nothing, or connections are tracked.
-    rules: rules::Path,
+    rules: rules::Through,
     fast_path: bool,
     /// What else is set, as nftables takes it.
     nft: &'static str,
@@ -69,7 +69,7 @@ struct Mode {
 }
 
 impl Mode {
-    const fn new(name: &'static str, rules: rules::Path, fast_path: bool) -> Self {
+    const fn new(name: &'static str, rules: rules::Through, fast_path: bool) -> Self {
         Self { name, rules, fast_path, nft: "", sysfs: &[], merge: false }
     }
 }
@@ -93,30 +93,30 @@ const BOTH: &[(&str, &str)] =
     &[("threaded", "1"), ("napi_defer_hard_irqs", "2"), ("gro_flush_timeout", "50000")];
 
 const MODES: [Mode; 10] = [
-    Mode::new("kernel path", rules::Path::Forward, false),
-    Mode::new("kernel path, conntrack", rules::Path::Conntrack, false),
-    Mode::new("fast path", rules::Path::Forward, true),
-    Mode::new("fast path, conntrack", rules::Path::Conntrack, true),
+    Mode::new("kernel path", rules::Through::Forward, false),
+    Mode::new("kernel path, conntrack", rules::Through::Conntrack, false),
+    Mode::new("fast path", rules::Through::Forward, true),
+    Mode::new("fast path, conntrack", rules::Through::Conntrack, true),
     Mode {
         nft: UNTRACKED,
-        ..Mode::new("fast path, conntrack, outer untracked", rules::Path::Conntrack, true)
+        ..Mode::new("fast path, conntrack, outer untracked", rules::Through::Conntrack, true)
     },
-    Mode { merge: true, ..Mode::new("fast path, UDP GRO", rules::Path::Forward, true) },
-    Mode { sysfs: THREADED, ..Mode::new("fast path, threaded NAPI", rules::Path::Forward, true) },
+    Mode { merge: true, ..Mode::new("fast path, UDP GRO", rules::Through::Forward, true) },
+    Mode { sysfs: THREADED, ..Mode::new("fast path, threaded NAPI", rules::Through::Forward, true) },
     Mode {
         sysfs: THREADED,
         merge: true,
-        ..Mode::new("fast path, threaded, UDP GRO", rules::Path::Forward, true)
+        ..Mode::new("fast path, threaded, UDP GRO", rules::Through::Forward, true)
     },
     Mode {
         sysfs: DEFERRED,
         merge: true,
-        ..Mode::new("fast path, deferred, UDP GRO", rules::Path::Forward, true)
+        ..Mode::new("fast path, deferred, UDP GRO", rules::Through::Forward, true)
     },
     Mode {
         sysfs: BOTH,
         merge: true,
-        ..Mode::new("fast path, threaded, deferred, UDP GRO", rules::Path::Forward, true)
+        ..Mode::new("fast path, threaded, deferred, UDP GRO", rules::Through::Forward, true)
     },
 ];
 
@@ -162,7 +162,7 @@ impl Load {
 }
 
 /// The measurement.
-pub(crate) fn measure(objects: &FilePath, quick: bool) -> Result<Value> {
+pub(crate) fn measure(objects: &Path, quick: bool) -> Result<Value> {
     let machine = machine::describe();
     machine::go_last()?;
     let (rounds, modes) = if quick { (1, &MODES[..3]) } else { (ROUNDS, &MODES[..]) };
@@ -226,7 +226,7 @@ struct Hub {
 }
 
 impl Hub {
-    fn new(mode: &Mode, objects: &FilePath) -> Result<Self> {
+    fn new(mode: &Mode, objects: &Path) -> Result<Self> {
         unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).context("making the hub's namespaces")?;
         let none = None::<&str>;
         mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)

@@ -47,7 +47,7 @@ const SYSCTLS: [(&str, &str); 8] = [
 
 /// The hub. It is gone when this is.
 pub(crate) struct Lane {
-    pub(crate) path: rules::Path,
+    pub(crate) path: rules::Through,
     namespace: File,
     wg0: Tun,
     programs: Programs,
@@ -68,7 +68,7 @@ pub(crate) struct Run {
 
 impl Lane {
     /// Makes the hub, and the calling thread's namespace its own.
-    pub(crate) fn new(path: rules::Path, objects: &Path, routes: &Routes) -> Result<Self> {
+    pub(crate) fn new(path: rules::Through, objects: &Path, routes: &Routes) -> Result<Self> {
         unshare(CloneFlags::CLONE_NEWNET).context("making a network namespace")?;
         let namespace = File::open("/proc/thread-self/ns/net").context("opening the namespace")?;
         // The cable carries what is sent and nothing of the kernel's own.
@@ -91,11 +91,11 @@ impl Lane {
         let mut programs = Programs::load(objects, near, wg0.index())?;
         programs.on("into_tunnel", "far", TcAttachType::Ingress)?;
         let tunnel = match path {
-            rules::Path::Baseline => {
+            rules::Through::Baseline => {
                 programs.on("count_and_drop", "wg0", TcAttachType::Ingress)?;
                 None
             }
-            rules::Path::FastPath => {
+            rules::Through::FastPath => {
                 // Nothing but the program can have forwarded what arrives.
                 sysctl("ipv4/ip_forward", "0")?;
                 sysctl("ipv6/conf/all/forwarding", "0")?;
@@ -105,7 +105,7 @@ impl Lane {
             }
             _ => None,
         };
-        if path != rules::Path::Baseline {
+        if path != rules::Through::Baseline {
             programs.on("count_and_drop", "wg0", TcAttachType::Egress)?;
         }
         Ok(Self { path, namespace, wg0, programs, _tunnel: tunnel, greeted: Vec::new() })

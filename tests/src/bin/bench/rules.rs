@@ -10,7 +10,7 @@ use relay_tests::namespace::run;
 
 /// A way through the hub.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Path {
+pub(crate) enum Through {
     /// Dropped where it arrives: what the measurement itself costs.
     Baseline,
     /// relay's program.
@@ -23,11 +23,11 @@ pub(crate) enum Path {
     WgEasy,
     /// The two rules behind twenty that close ports.
     ManyRules,
-    /// As [`Path::Conntrack`], with established flows offloaded to nftables' flowtable.
+    /// As [`Through::Conntrack`], with established flows offloaded to nftables' flowtable.
     Flowtable,
 }
 
-impl Path {
+impl Through {
     pub(crate) const ALL: [Self; 7] = [
         Self::Baseline,
         Self::FastPath,

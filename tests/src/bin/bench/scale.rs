@@ -1,6 +1,6 @@
 //! `bench scale` and `bench memory`: what grows with the number of peers and LANs, and what does not.
 
-use std::path::Path as FilePath;
+use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use aya::programs::{TestRun as _, TestRunOptions};
@@ -14,7 +14,7 @@ use crate::{
     lane::{Lane, Run},
     machine,
     net::{Routes, lan4, peer4},
-    rules::Path,
+    rules::Through,
     spread::Spread,
     tunnel::Tunnel,
 };
@@ -46,7 +46,7 @@ const SERIES: usize = 400;
 const FRAMES: usize = 4096;
 
 /// The measurement.
-pub(crate) fn run(objects: &FilePath, relay: &FilePath, daemon_alone: bool, quick: bool) -> Result<Value> {
+pub(crate) fn run(objects: &Path, relay: &Path, daemon_alone: bool, quick: bool) -> Result<Value> {
     let machine = machine::describe();
     let sizes: &[Size] = if quick { &QUICK } else { &SIZES };
     let packets = if daemon_alone { Value::Null } else { packets(objects, sizes, quick)? };
@@ -54,13 +54,13 @@ pub(crate) fn run(objects: &FilePath, relay: &FilePath, daemon_alone: bool, quic
 }
 
 /// The daemon's memory and the maps', at rest and after work.
-pub(crate) fn memory(relay: &FilePath, quick: bool) -> Result<Value> {
+pub(crate) fn memory(relay: &Path, quick: bool) -> Result<Value> {
     let machine = machine::describe();
     let sizes: &[Size] = if quick { &QUICK } else { &MEMORY };
     Ok(json!({ "bench": "memory", "machine": machine, "daemon": daemons(relay, sizes)? }))
 }
 
-fn daemons(relay: &FilePath, sizes: &[Size]) -> Result<Vec<Value>> {
+fn daemons(relay: &Path, sizes: &[Size]) -> Result<Vec<Value>> {
     let one = |size: &Size| {
         eprintln!("    {} peers, {} LANs", size.peers, size.lans);
         daemon::measure(relay, *size).with_context(|| format!("{} peers, {} LANs", size.peers, size.lans))
@@ -70,7 +70,7 @@ fn daemons(relay: &FilePath, sizes: &[Size]) -> Result<Vec<Value>> {
 
 /// What a packet costs on hubs of these sizes, in turn. On a thread of its own, so that the daemons, which are measured
 /// later, are on no CPU in particular.
-fn packets(objects: &FilePath, sizes: &[Size], quick: bool) -> Result<Value> {
+fn packets(objects: &Path, sizes: &[Size], quick: bool) -> Result<Value> {
     let (rounds, packets) = if quick { (QUICK_ROUNDS, QUICK_PACKETS) } else { (ROUNDS, PACKETS) };
     in_new_namespace(|| {
         let mut hubs = Vec::new();
@@ -79,8 +79,8 @@ fn packets(objects: &FilePath, sizes: &[Size], quick: bool) -> Result<Value> {
             hubs.push(Hub {
                 size: *size,
                 alone: Tunnel::load(objects, ETHERNET, &routes)?,
-                baseline: Lane::new(Path::Baseline, objects, &routes)?,
-                fast_path: Lane::new(Path::FastPath, objects, &routes)?,
+                baseline: Lane::new(Through::Baseline, objects, &routes)?,
+                fast_path: Lane::new(Through::FastPath, objects, &routes)?,
                 seen: [const { Vec::new() }; 3],
             });
         }
