@@ -220,7 +220,7 @@ const PURPOSES: [(&str, &[&str]); 9] = [
 const OTHERS: &str = "everything else";
 
 /// Where a processor has nothing to do: before the first packet and after the last one.
-const IDLE: [&str; 4] = ["pv_native_safe_halt", "default_idle", "cpuidle", "do_idle"];
+const IDLE: [&str; 5] = ["pv_native_safe_halt", "native_safe_halt", "default_idle", "cpuidle", "do_idle"];
 
 /// Shares by purpose, and the functions that take most.
 pub(crate) fn read(samples: &[(u64, u64)]) -> Result<Value> {
