@@ -8,8 +8,8 @@ use super::Spread;
 
 /// Widths and heights, in pixels.
 const WIDTH: f64 = 920.0;
-const LEFT: f64 = 210.0;
-const RIGHT: f64 = 150.0;
+const LEFT: f64 = 270.0;
+const RIGHT: f64 = 110.0;
 const PLOT: f64 = WIDTH - LEFT - RIGHT;
 const TITLE: f64 = 46.0;
 const ROW: f64 = 24.0;
@@ -17,8 +17,10 @@ const BAR: f64 = 15.0;
 const LEGEND: f64 = 22.0;
 
 /// Colours that are told apart by the colour-blind too (after Okabe and Ito).
-const COLOURS: [&str; 9] =
-    ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#b8a800", "#8a8a8a", "#4b4b9b"];
+const COLOURS: [&str; 10] = [
+    "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#b8a800", "#8a8a8a", "#4b4b9b",
+    "#7a4a21",
+];
 const RELAY: &str = "#0072b2";
 const OTHERS: &str = "#9aa3ad";
 
@@ -132,7 +134,7 @@ fn draw(out: &mut String, panel: &Panel, top: f64) {
         text(out, (high.max(LEFT + length(bar.value.median)) + 6.0, y + 12.0), "faint", "", &number);
     }
     for (place, name) in parts.iter().enumerate() {
-        let (x, y) = (LEFT + (place % 3) as f64 * 220.0, bottom + 8.0 + LEGEND * (place / 3) as f64);
+        let (x, y) = (LEFT + (place % 3) as f64 * 200.0, bottom + 8.0 + LEGEND * (place / 3) as f64);
         rectangle(out, (x, y), 12.0, COLOURS[place % COLOURS.len()], name);
         text(out, (x + 18.0, y + 12.0), "faint", "", name);
     }

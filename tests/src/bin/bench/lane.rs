@@ -172,7 +172,7 @@ impl Lane {
             self.wg0.send(packet)?;
         }
         let moved = self.programs.counts()? - before;
-        if moved != greeting.len() as u64 {
+        if moved < greeting.len() as u64 {
             bail!(
                 "{}: of {} packets at the beginning of {}, {moved} came",
                 self.path.name(),
