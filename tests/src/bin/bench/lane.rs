@@ -1,7 +1,9 @@
 //! A hub in a network namespace of its own, for one way through it: packets come by a cable, arrive on an L3 device as if
 //! from WireGuard, and end where they would be given to WireGuard again.
 //!
-//!     near ═══ far ──▶ wg0 (TUN) ingress ──▶ what is measured ──▶ wg0 egress, counted and dropped
+//! ```text
+//! near ═══ far ──▶ wg0 (TUN) ingress ──▶ what is measured ──▶ wg0 egress, counted and dropped
+//! ```
 //!
 //! All of it runs on the CPU that sends, one batch after the other, so nothing waits and nothing overflows.
 
