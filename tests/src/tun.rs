@@ -193,15 +193,32 @@ impl Tun {
     ///
     /// Where the kernel does not take it, or the device knows no such headers and this is not the default one.
     pub fn send_merged(&mut self, header: VnetHeader, packet: &[u8]) -> Result<()> {
-        let bytes = match self.kind {
+        let bytes = self.framed(header, packet)?;
+        self.send_framed(&bytes)
+    }
+
+    /// A packet with what stands in front of it on this device, for [`Tun::send_framed`].
+    ///
+    /// # Errors
+    ///
+    /// Where the device knows no such headers and this is not the default one.
+    pub fn framed(&self, header: VnetHeader, packet: &[u8]) -> Result<Vec<u8>> {
+        Ok(match self.kind {
             Kind::TunVnet { .. } => [&header.to_bytes()[..], packet].concat(),
             Kind::Tun | Kind::Tap => {
                 ensure!(header == VnetHeader::default(), "{} has no vnet headers", self.name);
                 packet.to_vec()
             }
-        };
-        let written =
-            self.file.write(&bytes).with_context(|| format!("writing a packet to {}", self.name))?;
+        })
+    }
+
+    /// As [`Tun::send_merged`], with nothing done but the system call.
+    ///
+    /// # Errors
+    ///
+    /// Where the kernel does not take it.
+    pub fn send_framed(&mut self, bytes: &[u8]) -> Result<()> {
+        let written = self.file.write(bytes).with_context(|| format!("writing a packet to {}", self.name))?;
         ensure!(written == bytes.len(), "{} took {written} of {} bytes", self.name, bytes.len());
         Ok(())
     }

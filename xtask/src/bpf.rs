@@ -18,10 +18,20 @@ use crate::{
 pub(crate) const TARGET: &str =
     if cfg!(target_endian = "big") { "bpfeb-unknown-none" } else { "bpfel-unknown-none" };
 
+/// The packages that are built for BPF: what relay loads, and what its benchmarks do.
+pub(crate) const RELAY: &str = "relay-ebpf";
+pub(crate) const BENCH: &str = "relay-bench-ebpf";
+
 /// Builds the programs to `relay.bpf.o`, with the toolchain made ready first.
 pub(crate) fn object(env: &Env) -> Result<()> {
     let toolchain = setup::ebpf(env)?;
-    build(env, &toolchain, &[], &env.bpf.join("relay.bpf.o"))
+    build(env, &toolchain, RELAY, &[], &env.bpf.join("relay.bpf.o"))
+}
+
+/// Builds what the benchmarks need inside the kernel, `bench.bpf.o`.
+pub(crate) fn bench(env: &Env) -> Result<()> {
+    let toolchain = setup::ebpf(env)?;
+    build(env, &toolchain, BENCH, &[], &env.bpf.join("bench.bpf.o"))
 }
 
 /// Builds one object for each seeded fault, `mutants/<name>.bpf.o`; gives their names.
@@ -32,7 +42,7 @@ pub(crate) fn mutants(env: &Env) -> Result<Vec<String>> {
     let folder = env.bpf.join("mutants");
     forget_others(&folder, &features)?;
     for feature in &features {
-        build(env, &toolchain, &["--features", feature], &folder.join(format!("{feature}.bpf.o")))?;
+        build(env, &toolchain, RELAY, &["--features", feature], &folder.join(format!("{feature}.bpf.o")))?;
     }
     Ok(features)
 }
@@ -40,12 +50,12 @@ pub(crate) fn mutants(env: &Env) -> Result<Vec<String>> {
 /// Builds the object of a relay that tests upgrade to, `<feature>.bpf.o`.
 pub(crate) fn next(env: &Env, feature: &str) -> Result<()> {
     let toolchain = setup::ebpf(env)?;
-    build(env, &toolchain, &["--features", feature], &env.bpf.join(format!("{feature}.bpf.o")))
+    build(env, &toolchain, RELAY, &["--features", feature], &env.bpf.join(format!("{feature}.bpf.o")))
 }
 
 /// A cargo command for the BPF target. The sources of core are built along; `RUSTC_BOOTSTRAP` lets a compiler that is
 /// not called nightly do that.
-pub(crate) fn cargo(env: &Env, toolchain: &Toolchain, verb: &Path, flags: &str) -> Command {
+pub(crate) fn cargo(env: &Env, toolchain: &Toolchain, verb: &Path, package: &str, flags: &str) -> Command {
     let mut command = match &toolchain.cargo {
         Some(cargo) => env.cargo_at(cargo),
         None => env.cargo(),
@@ -70,7 +80,7 @@ pub(crate) fn cargo(env: &Env, toolchain: &Toolchain, verb: &Path, flags: &str) 
     let path = std::env::var_os("PATH").unwrap_or_default();
     let path = std::iter::once(env.tools.join("bin")).chain(std::env::split_paths(&path));
     command
-        .args(["--package", "relay-ebpf", "-Z", "build-std=core", "--target", TARGET])
+        .args(["--package", package, "-Z", "build-std=core", "--target", TARGET])
         .env("RUSTC", &toolchain.rustc)
         .env("RUSTC_BOOTSTRAP", "1")
         .env("RUSTFLAGS", format!("--cfg=bpf_target_arch=\"{arch}\" {flags}"))
@@ -82,19 +92,19 @@ pub(crate) fn cargo(env: &Env, toolchain: &Toolchain, verb: &Path, flags: &str) 
     command
 }
 
-fn build(env: &Env, toolchain: &Toolchain, extra: &[&str], object: &Path) -> Result<()> {
+fn build(env: &Env, toolchain: &Toolchain, package: &str, extra: &[&str], object: &Path) -> Result<()> {
     let folder = env.bpf.join("build");
     let what = if folder.join(TARGET).exists() {
         format!("building {}", relative(env, object).display())
     } else {
         format!("building {} with core (about a minute, once)", relative(env, object).display())
     };
-    let mut command = cargo(env, toolchain, Path::new("build"), "-Cdebuginfo=2 -Clink-arg=--btf");
+    let mut command = cargo(env, toolchain, Path::new("build"), package, "-Cdebuginfo=2 -Clink-arg=--btf");
     run(&what, command.args(["--release", "--quiet"]).args(extra).arg("--target-dir").arg(&folder))
         .with_context(|| {
             format!("the eBPF toolchain is {}; `cargo xtask setup` looks after it", toolchain.describe())
         })?;
-    copy_if_changed(&folder.join(TARGET).join("release/relay-ebpf"), object)
+    copy_if_changed(&folder.join(TARGET).join("release").join(package), object)
 }
 
 /// Copies only what differs: relay-user is built anew whenever the object's time changes.

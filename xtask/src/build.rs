@@ -26,6 +26,25 @@ pub(crate) fn lab(env: &Env) -> Result<PathBuf> {
     Ok(env.built(Profile::Dev, "lab"))
 }
 
+/// Builds what measures; gives the binary. What is measured is the kernel and another process, so it need not be optimised.
+pub(crate) fn bench(env: &Env) -> Result<PathBuf> {
+    run(
+        "building the benchmarks",
+        env.cargo().args(["build", "--package", "relay-tests", "--bin", "bench"]),
+    )?;
+    Ok(env.built(Profile::Dev, "bench"))
+}
+
+/// Builds PID 1 of guests; gives the binary.
+pub(crate) fn guest_init(env: &Env) -> Result<PathBuf> {
+    let mut command = env.cargo();
+    run(
+        "building PID 1 of guests",
+        command.args(["build", "--package", "relay-tests", "--bin", "guest-init"]),
+    )?;
+    Ok(env.built(Profile::Dev, "guest-init"))
+}
+
 /// The test programs of relay-tests by name, built but not run: running needs root, cargo does not.
 pub(crate) fn test_programs(env: &Env) -> Result<Vec<(String, PathBuf)>> {
     let mut command = env.cargo();

@@ -56,8 +56,11 @@ fn bpf_lints(env: &Env) -> Result<()> {
         Some(clippy) => ("clippy for BPF", clippy.as_path()),
         None => ("BPF, by the compiler's own warnings: this toolchain has no clippy", Path::new("check")),
     };
-    let mut command = bpf::cargo(env, &toolchain, verb, "-Dwarnings");
-    run_command(what, command.arg("--quiet").arg("--target-dir").arg(env.bpf.join("check")))
+    for package in [bpf::RELAY, bpf::BENCH] {
+        let mut command = bpf::cargo(env, &toolchain, verb, package, "-Dwarnings");
+        run_command(what, command.arg("--quiet").arg("--target-dir").arg(env.bpf.join("check")))?;
+    }
+    Ok(())
 }
 
 fn documentation(env: &Env) -> Result<()> {

@@ -1,5 +1,6 @@
 //! Verbs for people who work on relay: `cargo xtask <verb>`. This file only reads the command line and dispatches.
 
+mod bench;
 mod bpf;
 mod build;
 mod check;
@@ -46,6 +47,9 @@ enum Verb {
     /// A phone behind NAT fetches a page from a NAS behind carrier-grade NAT, in network namespaces
     #[command(after_help = lab::EXAMPLES)]
     Lab(lab::Args),
+    /// Measure relay beside the stack that it bypasses; docs/performance.md says how and what came of it
+    #[command(after_help = bench::EXAMPLES)]
+    Bench(bench::Args),
     /// Feed every parser of text and files from elsewhere with what a fuzzer thinks of
     #[command(after_help = fuzz::EXAMPLES)]
     Fuzz(fuzz::Args),
@@ -71,6 +75,7 @@ fn dispatch() -> anyhow::Result<()> {
         Verb::Check => check::run(&env),
         Verb::Dist(args) => dist::run_verb(&env, &args),
         Verb::Lab(args) => lab::run(&env, &args),
+        Verb::Bench(args) => bench::run(&env, &args),
         Verb::Fuzz(args) => fuzz::run(&env, &args),
     }
 }

@@ -175,6 +175,7 @@ fn program(env: &Env) -> Result<String> {
 fn netns(env: &Env) -> Result<String> {
     setup::netns(env)?;
     let relay = build::relay(env, Profile::Dev)?;
+    bpf::bench(env)?;
     next::relays(env)?;
     let packages = dist::for_tests(env)?;
     let sets = [("RELAY_PACKAGES", packages.as_os_str())];

@@ -319,14 +319,42 @@ fn no_loops(
     claims: &[Claim],
     endpoints: &[(String, SocketAddr, Range<usize>)],
 ) {
+    let holders = Holders::of(claims);
     for (label, endpoint, span) in endpoints {
-        let subnets = hub.addresses.iter().map(|(net, at)| (*net, "the tunnel's own subnet".to_owned(), at));
-        let claims = claims.iter().map(|claim| (claim.net, claim.label.clone(), &claim.span));
-        if let Some((net, what, at)) = subnets.chain(claims).find(|(net, ..)| net.contains(&endpoint.ip())) {
+        let subnet = hub.addresses.iter().find(|(net, _)| net.contains(&endpoint.ip()));
+        let subnet = subnet.map(|(net, at)| (*net, "the tunnel's own subnet", at));
+        let claim =
+            || holders.first(endpoint.ip()).map(|claim| (claim.net, claim.label.as_str(), &claim.span));
+        if let Some((net, what, at)) = subnet.or_else(claim) {
             let line = context.problems.line(at);
             let message = format!("endpoint {endpoint} of {label} is inside of {what} (line {line})");
             let hint = format!("the tunnel cannot be dialled through itself: {} leads into it", net.trunc());
             context.problems.refuse_with_hint(span.clone(), message, hint);
         }
+    }
+}
+
+/// Who claims an address, found without a look at all claims: their prefixes have few lengths, and each is asked once.
+struct Holders<'a> {
+    /// The first claim of each prefix, by its place.
+    first: HashMap<IpNet, (usize, &'a Claim)>,
+    lengths: BTreeSet<u8>,
+}
+
+impl<'a> Holders<'a> {
+    fn of(claims: &'a [Claim]) -> Self {
+        let mut holders = Self { first: HashMap::new(), lengths: BTreeSet::new() };
+        for (place, claim) in claims.iter().enumerate() {
+            holders.first.entry(claim.net.trunc()).or_insert((place, claim));
+            holders.lengths.insert(claim.net.prefix_len());
+        }
+        holders
+    }
+
+    /// The first of the claims that the address is in.
+    fn first(&self, address: IpAddr) -> Option<&'a Claim> {
+        let nets = self.lengths.iter().filter_map(|length| IpNet::new(address, *length).ok());
+        let found = nets.filter_map(|net| self.first.get(&net.trunc()));
+        found.min_by_key(|(place, _)| *place).map(|(_, claim)| *claim)
     }
 }

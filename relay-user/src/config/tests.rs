@@ -573,7 +573,8 @@ fn ten_thousand_peers_are_read_at_once() {
         let key = PublicKey::new(bytes);
         let [.., high, low] = number.to_be_bytes();
         text += &format!(
-            "[[peer]]\nname = \"{number}\"\npublic_key = \"{key}\"\naddresses = [\"10.8.{high}.{low}\"]\n"
+            "[[peer]]\nname = \"{number}\"\npublic_key = \"{key}\"\naddresses = [\"10.8.{high}.{low}\"]\n\
+             endpoint = \"192.0.2.1:{number}\"\n"
         );
     }
     // 255 and 256·n + 255 are hosts in a /16; only the subnet's last address is not.

@@ -94,6 +94,7 @@ pub(crate) fn run(env: &Env, accelerator: &str, programs: &Programs, packages: &
             initrd: &initrd,
             disk: Some(&disk),
             processors: 1,
+            counting: false,
             accelerator,
         };
         let patience = Patience { overall: OVERALL, silence: SILENCE, ending: ENDING };

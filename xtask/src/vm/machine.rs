@@ -28,6 +28,8 @@ pub(crate) struct Boot<'a> {
     pub(crate) processors: u32,
     /// As QEMU calls it; "tcg" emulates.
     pub(crate) accelerator: &'a str,
+    /// Whether its clock counts instructions, a nanosecond each; it has one processor then.
+    pub(crate) counting: bool,
 }
 
 /// How long a machine may take.
@@ -153,8 +155,11 @@ fn start(boot: &Boot<'_>) -> Result<(Machine, mpsc::Receiver<String>)> {
     let append = "console=ttyS0 loglevel=5 oops=panic panic=-1 random.trust_cpu=on no_timer_check";
     let accelerate = if boot.accelerator == "tcg" { "tcg,thread=single" } else { boot.accelerator };
     let mut command = boot.qemu.command();
+    command.args(["-accel", accelerate, "-cpu", "max", "-m", "2048"]);
+    if boot.counting {
+        command.args(["-icount", "shift=0,sleep=off"]);
+    }
     command
-        .args(["-accel", accelerate, "-cpu", "max", "-m", "2048"])
         .args(["-smp", &boot.processors.to_string()])
         .args(["-nodefaults", "-no-reboot", "-display", "none", "-serial", "stdio"])
         .arg("-kernel")

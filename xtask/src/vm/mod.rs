@@ -51,6 +51,8 @@ pub(crate) struct Options {
     pub(crate) filter: Option<String>,
     /// QEMU's accelerator. "tcg" works everywhere; "kvm" where the host can boot a stock kernel with it.
     pub(crate) accelerator: String,
+    /// Whether the clock of the machine, which then has one processor, counts instructions, a nanosecond each.
+    pub(crate) counting: bool,
     /// How many machines at a time, at least one.
     pub(crate) at_a_time: usize,
     /// How long one machine may take.
@@ -67,6 +69,7 @@ impl Default for Options {
             program: None,
             filter: None,
             accelerator: "tcg".into(),
+            counting: false,
             at_a_time: 2,
             overall: Duration::from_secs(45 * 60),
             show: false,
@@ -139,13 +142,15 @@ fn boot(
             say(line);
         }
     };
+    let options = guest.options;
     let machine = Boot {
         qemu,
         image: &kernel.image,
         initrd,
         disk: None,
-        processors: 2,
-        accelerator: &guest.options.accelerator,
+        processors: if options.counting { 1 } else { 2 },
+        accelerator: &options.accelerator,
+        counting: options.counting,
     };
     let run = machine::run(&machine, &log, patience, show_line, |result| announce(&kernel.line, result))?;
     let judged = judge(guest.programs.jobs.len(), &run.results, run.end);

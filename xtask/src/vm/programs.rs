@@ -6,6 +6,7 @@ use std::process::Stdio;
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
+use crate::build;
 use crate::env::Env;
 use crate::process::say;
 
@@ -62,6 +63,18 @@ impl Programs {
         ensure!(!programs.jobs.is_empty(), "cargo built no test program");
         programs.jobs.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(programs)
+    }
+
+    /// What measures, with these arguments, and the relay that is measured. The eBPF objects must be there already.
+    pub(crate) fn measuring(
+        env: &Env,
+        bench: PathBuf,
+        relay: PathBuf,
+        arguments: Vec<String>,
+    ) -> Result<Self> {
+        let init = build::guest_init(env)?;
+        let job = Job { name: "bench".to_owned(), path: bench, speaks: Speaks::Plain(arguments) };
+        Ok(Self { init, jobs: vec![job], along: vec![relay] })
     }
 
     /// Sorts the executables that cargo names into what they are for. `package` is the folder of relay-tests.

@@ -1,0 +1,71 @@
+//! relay's own program, as it is shipped, with its maps filled by hand.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{Array, HashMap, LpmTrie, Map, lpm_trie::Key},
+    programs::{SchedClassifier, TcAttachType},
+};
+use relay_common::{Route, global, map, program};
+
+use crate::{net::Routes, programs::attach};
+
+/// The program, loaded.
+pub(crate) struct Tunnel {
+    pub(crate) ebpf: Ebpf,
+}
+
+impl Tunnel {
+    /// Loads it for packets with so many bytes in front of the IP header, switched on.
+    pub(crate) fn load(objects: &Path, l2_len: u32, routes: &Routes) -> Result<Self> {
+        let object = objects.join("relay.bpf.o");
+        let ebpf = EbpfLoader::new()
+            .override_global(global::L2_LEN, &l2_len, true)
+            .load_file(&object)
+            .with_context(|| format!("loading {}", object.display()))?;
+        let mut tunnel = Self { ebpf };
+        tunnel.fill(routes).context("filling the maps")?;
+        let mut enabled: Array<_, u32> = tunnel.map(map::ENABLED)?.try_into()?;
+        enabled.set(0, 1, 0)?;
+        tunnel.program()?.load().context("loading the program `tunnel`")?;
+        Ok(tunnel)
+    }
+
+    /// Puts it on a device.
+    pub(crate) fn on(&mut self, device: &str) -> Result<()> {
+        attach(self.program()?, device, TcAttachType::Ingress)
+            .with_context(|| format!("attaching to {device}"))
+    }
+
+    pub(crate) fn program(&mut self) -> Result<&mut SchedClassifier> {
+        let tunnel = self.ebpf.program_mut(program::TUNNEL).context("relay.bpf.o has no program `tunnel`")?;
+        Ok(tunnel.try_into()?)
+    }
+
+    fn fill(&mut self, routes: &Routes) -> Result<()> {
+        let value = |route: Route| bytemuck::cast::<_, u32>(route);
+        let mut hosts: HashMap<_, [u8; 4], u32> = self.map(map::HOSTS4)?.try_into()?;
+        for (address, route) in &routes.hosts4 {
+            hosts.insert(address.octets(), value(*route), 0)?;
+        }
+        let mut hosts: HashMap<_, [u8; 16], u32> = self.map(map::HOSTS6)?.try_into()?;
+        for (address, route) in &routes.hosts6 {
+            hosts.insert(address.octets(), value(*route), 0)?;
+        }
+        let mut lans: LpmTrie<_, [u8; 4], u32> = self.map(map::LANS4)?.try_into()?;
+        for (address, length, route) in &routes.lans4 {
+            lans.insert(&Key::new(*length, address.octets()), value(*route), 0)?;
+        }
+        let mut lans: LpmTrie<_, [u8; 16], u32> = self.map(map::LANS6)?.try_into()?;
+        for (address, length, route) in &routes.lans6 {
+            lans.insert(&Key::new(*length, address.octets()), value(*route), 0)?;
+        }
+        Ok(())
+    }
+
+    fn map(&mut self, name: &str) -> Result<&mut Map> {
+        self.ebpf.map_mut(name).with_context(|| format!("relay.bpf.o has no map {name}"))
+    }
+}
