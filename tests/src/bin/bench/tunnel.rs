@@ -8,7 +8,7 @@ use aya::{
     maps::{Array, HashMap, LpmTrie, Map, lpm_trie::Key},
     programs::{SchedClassifier, TcAttachType},
 };
-use relay_common::{Route, global, map, program};
+use relay_common::{Route, Switches, global, map, program};
 
 use crate::{net::Routes, programs::attach};
 
@@ -27,8 +27,8 @@ impl Tunnel {
             .with_context(|| format!("loading {}", object.display()))?;
         let mut tunnel = Self { ebpf };
         tunnel.fill(routes).context("filling the maps")?;
-        let mut enabled: Array<_, u32> = tunnel.map(map::ENABLED)?.try_into()?;
-        enabled.set(0, 1, 0)?;
+        let mut switches: Array<_, u64> = tunnel.map(map::SWITCHES)?.try_into()?;
+        switches.set(0, bytemuck::cast::<_, u64>(Switches { fast_path: 1, trace: 0 }), 0)?;
         tunnel.program()?.load().context("loading the program `tunnel`")?;
         Ok(tunnel)
     }
