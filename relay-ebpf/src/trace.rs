@@ -23,8 +23,9 @@ use crate::{
     packet::Packet,
 };
 
+// No type of its records: libbpf, and with it bpftool, takes none of a ring buffer.
 #[btf_map]
-static AYA_LOGS: RingBuf<[u64; PREFIX.len() + EVENT], { map::TRACE_BUFFER as usize }> = RingBuf::new();
+static AYA_LOGS: RingBuf<(), { map::TRACE_BUFFER as usize }> = RingBuf::new();
 
 /// Words of an event.
 const EVENT: usize = size_of::<Event>() / size_of::<u64>();
@@ -127,7 +128,7 @@ pub(crate) fn tell(context: *mut __sk_buff, verdict: u32) {
         return;
     }
     maps::count_traced();
-    let Some(mut record) = AYA_LOGS.reserve(0) else { return };
+    let Some(mut record) = AYA_LOGS.reserve_untyped::<[u64; PREFIX.len() + EVENT]>(0) else { return };
     let event = [
         time,
         packet.len().into(),
