@@ -12,19 +12,17 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::netns::{Netns, checked, wait_for};
+use crate::{
+    cgroup,
+    netns::{Netns, checked, wait_for},
+};
 
 /// It takes 1 s.
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// A control group for it alone, so that its own tree of groups ends there; then the namespaces of a machine.
-const OUTER: &str = r#"set -e
-mkdir -p /run/cgroup /run/disk
+const OUTER: &str = r#"mkdir -p /run/disk
 mountpoint -q /run/disk || mount -t tmpfs tmpfs /run/disk
-mount -t cgroup2 cgroup2 /run/cgroup
-mkdir "/run/cgroup/$NAME"
-echo $$ > "/run/cgroup/$NAME/cgroup.procs"
-umount /run/cgroup
 exec unshare --mount --propagation private --uts --ipc --cgroup --pid --fork sh -c "$INNER""#;
 
 /// What a boot loader and an initramfs do, with as little to start as systemd can do with. Its console is not the test's,
@@ -74,7 +72,11 @@ impl<'a> Booted<'a> {
     /// Boots the machine, with `relay` as /usr/local/bin/relay, and waits until systemd takes commands.
     pub fn boot(machine: &'a Netns, relay: &Path) -> Result<Self> {
         let mut command = machine.command("sh");
-        command.args(["-c", OUTER]).env("INNER", INNER).env("NAME", machine.name()).env("RELAY", relay);
+        command
+            .args(["-c", &format!("set -e\n{}{OUTER}", cgroup::ENTER)])
+            .env("INNER", INNER)
+            .env("NAME", machine.name())
+            .env("RELAY", relay);
         let outer = machine.spawn(command.stdin(Stdio::null()).stdout(Stdio::null()))?;
         let mut booted = Self { machine, outer, init: 0 };
         wait_for("systemd to take commands", DEADLINE, || {
@@ -133,18 +135,6 @@ impl Drop for Booted<'_> {
         if self.init != 0 && self.machine.ended(self.outer).is_ok_and(|status| status.is_none()) {
             let _ = checked(Command::new("kill").args(["-KILL", &self.init.to_string()]));
         }
-        let group = self.machine.name();
-        let remove = format!(
-            "mkdir -p /run/cgroup && mount -t cgroup2 cgroup2 /run/cgroup && \
-             {{ [ ! -d /run/cgroup/{group} ] || find /run/cgroup/{group} -depth -type d -exec rmdir {{}} +; }}; \
-             status=$?; umount /run/cgroup; exit $status"
-        );
-        // Processes that are ending are in their groups still.
-        let removed = wait_for("its control groups to go", DEADLINE, || {
-            checked(self.machine.command("sh").args(["-c", &remove])).map(drop)
-        });
-        if let Err(error) = removed {
-            eprintln!("{error:#}");
-        }
+        cgroup::remove(self.machine);
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod booted;
 pub mod capabilities;
+pub mod cgroup;
 pub mod guest;
 pub mod lab;
 pub mod namespace;

@@ -66,6 +66,19 @@ impl Netns {
             .with_context(|| format!("making the machine {name}"))
     }
 
+    /// A new machine with an uplink, eth0, whose far end is nobody: routes and endpoints have somewhere to go.
+    pub fn with_uplink(role: &str) -> Result<Self> {
+        let machine = Self::new(role)?;
+        machine.run_all(
+            "ip link add eth0 type veth peer name far
+             ip address add 198.51.100.2/24 dev eth0
+             ip link set far up
+             ip link set eth0 up
+             ip route add default via 198.51.100.1",
+        )?;
+        Ok(machine)
+    }
+
     /// Its name, as `ip netns` lists it.
     #[must_use]
     pub fn name(&self) -> &str {

@@ -10,6 +10,18 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use self::transport::Ends;
 pub use self::transport::{Tcp, Transport, flag};
 
+/// An IPv4 UDP packet without payload, from and to (address, port).
+#[must_use]
+pub fn empty_udp(from: ([u8; 4], u16), to: ([u8; 4], u16)) -> Vec<u8> {
+    let mut packet = vec![0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0];
+    packet.extend([from.0, to.0].concat());
+    let sum: u32 = packet.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
+    let check = !u16::try_from((sum & 0xffff) + (sum >> 16)).expect("ten words carry once");
+    packet[10..12].copy_from_slice(&check.to_be_bytes());
+    packet.extend([from.1.to_be_bytes(), to.1.to_be_bytes(), 8_u16.to_be_bytes(), [0, 0]].concat());
+    packet
+}
+
 /// Protocol numbers (IANA), as far as the tests name them.
 pub mod protocol {
     /// IPv6 hop-by-hop options.

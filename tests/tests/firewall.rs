@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use ipnet::IpNet;
 use relay_tests::{
     namespace::{in_namespaces, output, run, sysctl},
+    packet::empty_udp,
     tun::{Kind, Tun},
 };
 use relay_user::{
@@ -284,17 +285,6 @@ async fn table_opening() -> Result<Opening> {
     closed(&firewall::read().await?).pop().context("an opening")
 }
 
-/// An IPv4 UDP packet without payload, from and to (address, port).
-fn udp(from: ([u8; 4], u16), to: ([u8; 4], u16)) -> Vec<u8> {
-    let mut packet = vec![0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0];
-    packet.extend([from.0, to.0].concat());
-    let sum: u32 = packet.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
-    let check = !u16::try_from((sum & 0xffff) + (sum >> 16)).expect("ten words carry once");
-    packet[10..12].copy_from_slice(&check.to_be_bytes());
-    packet.extend([from.1.to_be_bytes(), to.1.to_be_bytes(), 8_u16.to_be_bytes(), [0, 0]].concat());
-    packet
-}
-
 #[test]
 fn strangers_do_not_reach_the_tunnel_and_answers_do() {
     const HOME: [u8; 4] = [10, 9, 0, 2];
@@ -317,9 +307,9 @@ fn strangers_do_not_reach_the_tunnel_and_answers_do() {
         for (port, (allow_from, reaches)) in (1000..).zip(allowed) {
             let table = table::desired("wg0", &allow_from.iter().cloned().collect(), &[]);
             runtime.block_on(firewall::replace_table(&table))?;
-            let stranger = |to| udp((STRANGER, port), (HOME, to));
+            let stranger = |to| empty_udp((STRANGER, port), (HOME, to));
             // The home asks on one port; the stranger knocks on another before he answers.
-            wg0.send(&udp((HOME, 53), (STRANGER, port)))?;
+            wg0.send(&empty_udp((HOME, 53), (STRANGER, port)))?;
             next_udp(&mut eth0).with_context(|| format!("{allow_from:?}: the home's own packet"))?;
             eth0.send(&stranger(22))?;
             eth0.send(&stranger(53))?;

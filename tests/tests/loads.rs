@@ -33,19 +33,6 @@ const PEERS: [(&str, &[&str]); 4] = [
 /// Stands where Debian's resolvconf or openresolv would, and writes down what it is told.
 const RESOLVCONF: &str = "#!/bin/sh\n{ echo \"$@\"; cat; } >> /run/resolvconf.log\n";
 
-fn machine(role: &str) -> Result<Netns> {
-    let machine = Netns::new(role)?;
-    // An uplink, so that routes and endpoints have somewhere to go.
-    machine.run_all(
-        "ip link add eth0 type veth peer name far
-         ip address add 198.51.100.2/24 dev eth0
-         ip link set far up
-         ip link set eth0 up
-         ip route add default via 198.51.100.1",
-    )?;
-    Ok(machine)
-}
-
 /// The values of a configuration's keys, lists joined; comments and what wg-quick keeps for itself left out.
 fn values(config: &str) -> BTreeMap<String, Vec<String>> {
     let own = ["Address", "MTU", "DNS", "PostUp", "PostDown", "ListenPort", "FwMark"];
@@ -68,7 +55,7 @@ fn save(machine: &Netns, path: &str, text: &str) -> Result<()> {
 
 #[test]
 fn wg_takes_what_wg_quick_strips() -> Result<()> {
-    let machine = machine("stripped")?;
+    let machine = Netns::with_uplink("stripped")?;
     let hub = Relay::init(&machine, &relay::binary()?)?;
     if machine.run("ip link add wgx type wireguard").is_err() {
         machine.run("wireguard-go wgx")?;
@@ -96,11 +83,11 @@ fn wg_takes_what_wg_quick_strips() -> Result<()> {
 
 #[test]
 fn wg_quick_takes_it_whole() -> Result<()> {
-    let vps = machine("prints")?;
+    let vps = Netns::with_uplink("prints")?;
     let hub = Relay::init(&vps, &relay::binary()?)?;
     for (number, (name, options)) in PEERS.into_iter().enumerate() {
         let config = hub.run(&[&["peer", "add", name], options].concat())?;
-        let machine = machine("takes")?;
+        let machine = Netns::with_uplink("takes")?;
         machine.inside(|| {
             fs::create_dir("/run/bin")?;
             fs::write("/run/bin/resolvconf", RESOLVCONF)?;

@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use relay_tests::{
     guest,
-    lab::{Relay, peer, relay},
+    lab::{Relay, bus, peer, relay},
     netns::{Netns, checked, wait_for},
 };
 
@@ -40,19 +40,6 @@ const PEERS: [(&str, &[&str]); 4] = [
     ("Zoë's # = [Peer]", &["--expires", "30d"]),
 ];
 
-/// Everybody in the machine may say everything.
-const BUS: &str = r#"<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-BUS Bus Configuration 1.0//EN"
- "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
-<busconfig>
-  <type>system</type>
-  <listen>unix:path=/run/dbus/system_bus_socket</listen>
-  <auth>EXTERNAL</auth>
-  <policy context="default">
-    <allow user="*"/> <allow own="*"/> <allow send_destination="*"/> <allow eavesdrop="true"/>
-  </policy>
-</busconfig>
-"#;
-
 const CONFIG: &str = "[main]
 plugins=keyfile
 auth-polkit=false
@@ -75,17 +62,12 @@ impl Manager {
         let manager = Self { machine: Netns::new("manager")?, root: root.to_owned() };
         let machine = &manager.machine;
         machine.inside(|| {
-            for folder in ["/run/dbus", "/run/profiles", "/run/none", "/var/lib/NetworkManager"] {
+            for folder in ["/run/profiles", "/run/none", "/var/lib/NetworkManager"] {
                 fs::create_dir(folder)?;
             }
-            fs::write("/run/bus.conf", BUS)?;
             Ok(fs::write("/run/manager.conf", CONFIG)?)
         })?;
-        let mut bus = machine.command("dbus-daemon");
-        machine.spawn(
-            bus.args(["--config-file=/run/bus.conf", "--nofork", "--nopidfile"]).stderr(Stdio::null()),
-        )?;
-        wait_for("the bus", DEADLINE, || machine.run("test -S /run/dbus/system_bus_socket"))?;
+        bus::start(machine)?;
         let mut daemon = manager.command("usr/sbin/NetworkManager");
         daemon.args(["--no-daemon", "--config", "/run/manager.conf", "--config-dir", "/run/none"]);
         daemon.args(["--system-config-dir", "/run/none", "--intern-config", "/run/intern.conf"]);

@@ -16,6 +16,7 @@ use ipnet::IpNet;
 use relay_tests::{
     guest,
     namespace::{in_namespaces, run, sysctl},
+    packet::empty_udp,
     tun::{Kind, Tun},
 };
 use relay_user::{
@@ -87,17 +88,6 @@ fn load_dump(dump: &str) -> Result<()> {
     load("nft", &tables.collect::<String>())
 }
 
-/// An IPv4 UDP packet without payload, from and to (address, port).
-fn udp(from: ([u8; 4], u16), to: ([u8; 4], u16)) -> Vec<u8> {
-    let mut packet = vec![0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0];
-    packet.extend([from.0, to.0].concat());
-    let sum: u32 = packet.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
-    let check = !u16::try_from((sum & 0xffff) + (sum >> 16)).expect("ten words carry once");
-    packet[10..12].copy_from_slice(&check.to_be_bytes());
-    packet.extend([from.1.to_be_bytes(), to.1.to_be_bytes(), 8_u16.to_be_bytes(), [0, 0]].concat());
-    packet
-}
-
 /// A host with an uplink, a tunnel, and somebody who listens on the listen port.
 struct Host {
     eth0: Tun,
@@ -125,7 +115,7 @@ impl Host {
     /// A packet from peer to peer as it comes out; nothing where it does not within that time.
     fn through_the_tunnel(&mut self, patience: Duration) -> Result<Option<Vec<u8>>> {
         let port = self.port();
-        let sent = udp((HOME, port), (PHONE, 9));
+        let sent = empty_udp((HOME, port), (PHONE, 9));
         self.wg0.send(&sent)?;
         let end = Instant::now() + patience;
         while Instant::now() < end {
@@ -144,7 +134,7 @@ impl Host {
     fn listen_port(&mut self, patience: Duration) -> Result<bool> {
         self.listens.set_read_timeout(Some(patience))?;
         let port = self.port();
-        self.eth0.send(&udp((STRANGER, port), (HUB, PORT)))?;
+        self.eth0.send(&empty_udp((STRANGER, port), (HUB, PORT)))?;
         match self.listens.recv_from(&mut [0; 8]) {
             Ok(_) => Ok(true),
             Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(false),
@@ -182,7 +172,7 @@ fn judged(name: &str, host: &mut Host, ruleset: &Ruleset) -> Result<Vec<Opening>
     let came = host.through_the_tunnel(patience(is_closed(&Way::Tunnel)))?;
     ensure!(came.is_none() == is_closed(&Way::Tunnel), "the tunnel: {came:?} came, closed: {closed:#?}");
     if verdict(ruleset) == TunnelForwarding::Free {
-        let mut expected = udp((HOME, host.next_port), (PHONE, 9));
+        let mut expected = empty_udp((HOME, host.next_port), (PHONE, 9));
         expected[8] -= 1;
         let mut came = came.context("free, and nothing comes through")?;
         expected[10..12].fill(0);

@@ -1,6 +1,7 @@
 //! The laboratory: DESIGN's picture in network namespaces, with the real `relay` in the middle and a stock WireGuard
 //! at both ends. [`story::tell`] is what `cargo xtask lab` shows; tests take the parts.
 
+pub mod bus;
 pub mod cabin;
 pub mod echo;
 pub mod peer;

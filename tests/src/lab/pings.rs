@@ -13,10 +13,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
 
-use crate::{guest::patience, netns::Netns};
+use crate::{
+    guest::patience,
+    netns::{Netns, wait_for},
+};
 
 /// From one ping to the next.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -64,6 +67,15 @@ impl Pings {
     #[must_use]
     pub fn sent(&self) -> u32 {
         self.sent.load(Ordering::Relaxed)
+    }
+
+    /// Waits until so many more are sent.
+    pub fn more(&self, count: u32, deadline: Duration) -> Result<()> {
+        let enough = self.sent() + count;
+        wait_for("pings", deadline, || {
+            ensure!(self.sent() >= enough, "{} of {enough} sent", self.sent());
+            Ok(())
+        })
     }
 
     /// Sends no more and waits for the last answers.

@@ -27,11 +27,7 @@ fn redirected(hub: &Hub<'_>, pair: &Pair) -> Result<()> {
 }
 
 fn calm(pings: &Pings) -> Result<()> {
-    let enough = pings.sent() + CALM;
-    wait_for("pings", DEADLINE, || {
-        ensure!(pings.sent() >= enough, "too few");
-        Ok(())
-    })
+    pings.more(CALM, DEADLINE)
 }
 
 fn ended(vps: &Netns, keeper: u32) -> Result<std::process::ExitStatus> {

@@ -11,7 +11,6 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 use relay_tests::{
     guest,
     lab::{World, pings::Pings, web, world::NAS4},
-    netns::wait_for,
 };
 
 use crate::vps::DEADLINE;
@@ -69,9 +68,5 @@ fn fetch(world: &World) -> Result<()> {
 
 /// Waits until some pings more are sent.
 fn calm(pings: &Pings) -> Result<()> {
-    let enough = pings.sent() + CALM;
-    wait_for("pings", DEADLINE, || {
-        ensure!(pings.sent() >= enough, "{} of {enough} sent", pings.sent());
-        Ok(())
-    })
+    pings.more(CALM, DEADLINE)
 }

@@ -11,19 +11,6 @@ use relay_tests::{
 
 use crate::{Fault, doctor, named, silent};
 
-/// A machine with an uplink whose far end is nobody.
-fn machine() -> Result<Netns> {
-    let machine = Netns::new("hub")?;
-    machine.run_all(
-        "ip link add eth0 type veth peer name far
-         ip address add 198.51.100.2/24 dev eth0
-         ip link set far up
-         ip link set eth0 up
-         ip route add default via 198.51.100.1",
-    )?;
-    Ok(machine)
-}
-
 /// With a daemon that goes on.
 const RUNNING: &[Fault] = &[
     Fault {
@@ -167,7 +154,7 @@ fn each_fault_of_a_hub_is_named() -> Result<()> {
         guest::skip("the doctor's checks of the hub itself say the same on every kernel");
         return Ok(());
     }
-    let machine = machine()?;
+    let machine = Netns::with_uplink("hub")?;
     let mut hub = Relay::init(&machine, &relay::binary()?)?;
     hub.up()?;
     silent(&machine, &[])?;

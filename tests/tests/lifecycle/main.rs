@@ -172,11 +172,7 @@ fn dropped(world: &World) -> String {
 
 /// Waits until some pings more are sent.
 fn calm(pings: &Pings) -> Result<()> {
-    let enough = pings.sent() + CALM;
-    wait_for("pings", DEADLINE, || {
-        ensure!(pings.sent() >= enough, "{} of {enough} sent", pings.sent());
-        Ok(())
-    })
+    pings.more(CALM, DEADLINE)
 }
 
 #[test]

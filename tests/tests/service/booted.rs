@@ -121,17 +121,11 @@ fn life(star: &Star, hub: &Booted<'_>) -> Result<()> {
 /// Nobody notices, where the kernel carries the tunnel.
 fn restarted(star: &Star, hub: &Booted<'_>, kernel: bool) -> Result<()> {
     let pings = Pings::start(&star.home, PHONE)?;
-    let more = |until: u32| {
-        wait_for("pings", DEADLINE, || {
-            ensure!(pings.sent() >= until, "{} of {until}", pings.sent());
-            Ok(())
-        })
-    };
-    more(CALM)?;
+    pings.more(CALM, DEADLINE)?;
     let before = show(hub, "MainPID")?;
     hub.run("systemctl restart relay")?;
     ensure!(show(hub, "MainPID")? != before, "it was not restarted");
-    more(pings.sent() + CALM)?;
+    pings.more(CALM, DEADLINE)?;
     let tally = pings.end()?;
     guest::fact(
         &serde_json::json!({ "case": "systemctl restart", "sent": tally.sent, "lost": tally.lost.len() }),

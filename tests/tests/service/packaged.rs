@@ -142,17 +142,11 @@ fn neighbours(hub: &Booted<'_>) -> Result<()> {
 /// Nobody notices, where the kernel carries the tunnel.
 fn upgraded(star: &Star, hub: &Booted<'_>, kernel: bool) -> Result<()> {
     let pings = Pings::start(&star.home, PHONE)?;
-    let more = |until: u32| {
-        wait_for("pings", DEADLINE, || {
-            ensure!(pings.sent() >= until, "{} of {until}", pings.sent());
-            Ok(())
-        })
-    };
-    more(CALM)?;
+    pings.more(CALM, DEADLINE)?;
     let before = show(hub, "MainPID")?;
     install(hub, 2)?;
     let after = show(hub, "MainPID")?;
-    more(pings.sent() + CALM)?;
+    pings.more(CALM, DEADLINE)?;
     let tally = pings.end()?;
     guest::fact(
         &serde_json::json!({ "case": "dpkg --install", "sent": tally.sent, "lost": tally.lost.len() }),

@@ -45,15 +45,7 @@ const READY: &str = "/run/notify";
 
 /// Starts a hub of this size, asks it, changes it, and ends it.
 pub(crate) fn measure(relay: &Path, size: Size) -> Result<Value> {
-    let machine = Netns::new("scale")?;
-    // An uplink, so that endpoints have somewhere to be.
-    machine.run_all(
-        "ip link add eth0 type veth peer name far
-         ip address add 198.51.100.2/24 dev eth0
-         ip link set far up
-         ip link set eth0 up
-         ip route add default via 198.51.100.1",
-    )?;
+    let machine = Netns::with_uplink("scale")?;
     let hub = Relay::init(&machine, &std::path::absolute(relay)?)?;
     let own = machine.run("cat /run/lab/relay.toml")?;
     hub.write(&configuration(&own, size)?)?;

@@ -7,13 +7,14 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use relay_tests::{
+    cgroup,
     lab::peer::{wg_quick_down, wg_quick_up},
     netns::{Netns, checked, wait_for},
 };
 
 use super::{closed, fast_path, lay_over, manage, passes, passes_again, unpacked};
 use crate::{
-    DEADLINE, busy,
+    busy,
     star::{self, Star, with_two},
 };
 
@@ -24,13 +25,7 @@ const TUNNEL: &str =
 const STARTS: Duration = Duration::from_secs(30);
 
 /// A control group for it alone, below which it makes those of containers, and namespaces that end with it.
-const OUTER: &str = r#"set -e
-mkdir -p /run/cgroup
-mount -t cgroup2 cgroup2 /run/cgroup
-mkdir -p "/run/cgroup/$NAME"
-echo $$ > "/run/cgroup/$NAME/cgroup.procs"
-umount /run/cgroup
-exec unshare --mount --propagation private --cgroup --pid --fork --kill-child --mount-proc sh -c "$INNER""#;
+const OUTER: &str = r#"exec unshare --mount --propagation private --cgroup --pid --fork --kill-child --mount-proc sh -c "$INNER""#;
 const INNER: &str = "set -e
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 rm -f /run/docker.pid /run/docker/containerd/containerd.pid
@@ -50,7 +45,10 @@ struct Docker<'a> {
 impl<'a> Docker<'a> {
     fn start(machine: &'a Netns) -> Result<Self> {
         let mut command = machine.command("sh");
-        command.args(["-c", OUTER]).env("INNER", INNER).env("NAME", machine.name());
+        command
+            .args(["-c", &format!("set -e\n{}{OUTER}", cgroup::ENTER)])
+            .env("INNER", INNER)
+            .env("NAME", machine.name());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let docker = Self { machine, outer: machine.spawn(&mut command)? };
         wait_for("dockerd", STARTS, || {
@@ -80,19 +78,7 @@ impl Drop for Docker<'_> {
         if self.machine.ended(self.outer).is_ok_and(|status| status.is_none()) {
             let _ = self.end("KILL").or_else(|_| self.machine.kill(self.outer));
         }
-        let group = self.machine.name();
-        let remove = format!(
-            "mkdir -p /run/cgroup && mount -t cgroup2 cgroup2 /run/cgroup && \
-             {{ [ ! -d /run/cgroup/{group} ] || find /run/cgroup/{group} -depth -type d -exec rmdir {{}} +; }}; \
-             status=$?; umount /run/cgroup; exit $status"
-        );
-        // Processes that are ending are in their groups still.
-        let removed = wait_for("its control groups to go", DEADLINE, || {
-            checked(self.machine.command("sh").args(["-c", &remove])).map(drop)
-        });
-        if let Err(error) = removed {
-            eprintln!("{error:#}");
-        }
+        cgroup::remove(self.machine);
     }
 }
 

@@ -1,9 +1,9 @@
 //! firewalld with its stock zones, on a bus of its own.
 
-use std::{fs, process::Stdio};
+use std::process::Stdio;
 
 use anyhow::{Result, ensure};
-use relay_tests::netns::wait_for;
+use relay_tests::{lab::bus, netns::wait_for};
 
 use super::{fast_path, lay_over, listen_port_is_open, manage, passes, passes_again, unpacked};
 use crate::{
@@ -12,32 +12,12 @@ use crate::{
     status,
 };
 
-/// Everybody in the machine may say everything.
-const BUS: &str = r#"<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-BUS Bus Configuration 1.0//EN"
- "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
-<busconfig>
-  <type>system</type>
-  <listen>unix:path=/run/dbus/system_bus_socket</listen>
-  <auth>EXTERNAL</auth>
-  <policy context="default">
-    <allow user="*"/> <allow own="*"/> <allow send_destination="*"/> <allow eavesdrop="true"/>
-  </policy>
-</busconfig>
-"#;
-
 /// What keeps the fast path off whatever is opened: packets whose source has no way back by wg0, IPv6 only, go before
 /// zones are asked.
 const KEEPS_OFF: &str = "table inet firewalld, chain filter_PREROUTING: meta nfproto ipv6 fib saddr";
 
 fn start(star: &Star) -> Result<()> {
-    star.hub.inside(|| {
-        fs::create_dir("/run/dbus")?;
-        Ok(fs::write("/run/bus.conf", BUS)?)
-    })?;
-    let mut bus = star.hub.command("dbus-daemon");
-    bus.args(["--config-file=/run/bus.conf", "--nofork", "--nopidfile"]);
-    star.hub.spawn(bus.stderr(Stdio::null()))?;
-    wait_for("the bus", DEADLINE, || star.hub.run("test -S /run/dbus/system_bus_socket"))?;
+    bus::start(&star.hub)?;
     let mut firewalld = star.hub.command("firewalld");
     star.hub.spawn(firewalld.args(["--nofork", "--nopid"]).stdout(Stdio::null()).stderr(Stdio::null()))?;
     wait_for("firewalld", DEADLINE, || star.hub.run("firewall-cmd --state"))?;
