@@ -20,6 +20,8 @@ use nix::{
     sys::socket::{AddressFamily, SockFlag, SockType, socket},
 };
 
+use crate::namespace::run;
+
 /// How long a packet that must come may take; measured: below a millisecond.
 const DEADLINE: Duration = Duration::from_secs(5);
 
@@ -56,7 +58,8 @@ pub enum Kind {
     Tap,
 }
 
-/// The device; dropping it deletes it.
+/// The device; dropping it deletes it, as soon as no child that another thread just forked has its file open until it
+/// calls `exec`: see [`Tun::delete`].
 #[derive(Debug)]
 pub struct Tun {
     file: File,
@@ -176,6 +179,16 @@ impl Tun {
         ioctl::set_mtu(&control()?, &ioctl::with_mtu(&self.name, value)?)
             .with_context(|| format!("setting the MTU of {} to {mtu}", self.name))?;
         Ok(())
+    }
+
+    /// Deletes the device, from the namespace that it is in; it is gone when this returns, which after a mere drop it need
+    /// not be.
+    ///
+    /// # Errors
+    ///
+    /// Where the kernel refuses it.
+    pub fn delete(self) -> Result<()> {
+        run(&format!("ip link delete {}", self.name))
     }
 
     /// Lets a packet arrive. The kernel has dealt with it when this returns, up to what it queued.

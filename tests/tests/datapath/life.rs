@@ -184,7 +184,7 @@ fn a_device_made_anew_gets_the_program_anew() {
         let datapath = start(&interface(&first)?, hook)?;
         pass(&mut first, 1)?;
         let gone = interface(&first)?;
-        drop(first);
+        first.delete()?;
         ensure!(datapath.attached()?.is_none(), "attached to a device that is gone");
 
         let mut second = tunnel()?;

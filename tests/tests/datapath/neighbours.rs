@@ -22,7 +22,7 @@ fn removing_it_leaves_nothing() {
         ensure!(matches!(closed, Some(DatapathError::NotLoaded { .. })), "{closed:?}");
 
         drop(start(&interface(&device)?, hook)?);
-        drop(device);
+        device.delete()?;
         datapath::remove(&pins()).context("after the device is gone")?;
         ensure!(!Path::new(PIN_ROOT).exists(), "{PIN_ROOT} is still there");
         Ok(())

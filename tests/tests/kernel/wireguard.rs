@@ -1,6 +1,6 @@
 //! Devices on both backends, and each of wireguard-control's edges.
 
-use std::{collections::BTreeSet, net::UdpSocket, path::Path};
+use std::{collections::BTreeSet, fs, net::UdpSocket, path::Path};
 
 use anyhow::{Context as _, Result};
 use ipnet::IpNet;
@@ -152,6 +152,13 @@ async fn thousand_prefixes(backend: Backend) -> Result<()> {
     Ok(())
 }
 
+/// Whether the kernel knows a UDP socket on that port in this namespace.
+fn is_bound(port: u16) -> Result<bool> {
+    let local = format!(":{port:04X} ");
+    let sockets = ["udp", "udp6"].map(|table| fs::read_to_string(format!("/proc/thread-self/net/{table}")));
+    Ok(sockets.into_iter().collect::<Result<String, _>>()?.contains(&local))
+}
+
 /// gotatun takes the port it failed to bind for the one it has, and says yes to the next attempt without making one.
 async fn taken_port(backend: Backend) -> Result<()> {
     let netlink = Netlink::connect()?;
@@ -165,6 +172,8 @@ async fn taken_port(backend: Backend) -> Result<()> {
         assert!(matches!(error, WireGuardError::PortTaken { port: 51820, .. }), "{error}");
         assert!(error.to_string().contains("51820"), "{error}");
         drop(holder);
+        // A child that another test has just forked has the socket until it calls exec.
+        until("the port to be free", async || Ok(!is_bound(51820)?)).await?;
     }
     wireguard::configure(&tunnel.name, backend, settings)?;
     let device = wireguard::read(&tunnel.name, backend)?.context("device")?;
@@ -229,7 +238,7 @@ fn somebody_elses_userspace_wireguard_is_left_alone() {
         let socket = async || Ok(wireguard::read(&name("wg0"), Backend::Userspace)?.is_some());
         until("wireguard-go to answer", socket).await?;
         let theirs = PrivateKey::generate()?;
-        std::fs::write("/run/key", theirs.expose_base64().as_bytes())?;
+        fs::write("/run/key", theirs.expose_base64().as_bytes())?;
         run("wg set wg0 private-key /run/key listen-port 4711")?;
         for error in refused("wg0", Backend::Userspace) {
             assert!(matches!(error, WireGuardError::NotOurs(_)), "{error}");
@@ -251,7 +260,7 @@ fn somebody_elses_kernel_wireguard_is_left_alone() {
     isolated(async || {
         run("ip link add wg0 type wireguard")?;
         let theirs = PrivateKey::generate()?;
-        std::fs::write("/run/key", theirs.expose_base64().as_bytes())?;
+        fs::write("/run/key", theirs.expose_base64().as_bytes())?;
         run("wg set wg0 private-key /run/key listen-port 4711")?;
         for error in refused("wg0", Backend::Kernel) {
             assert!(matches!(error, WireGuardError::NotOurs(_)), "{error}");
