@@ -31,9 +31,6 @@ use relay_user::{
 /// Rule sets that not every kernel takes.
 const MAY_LACK: [&str; 1] = ["flowtable"];
 
-/// Drops all that the uplink receives, before any hook at which relay could open.
-const SHUT: &str = "ingress-eth0";
-
 /// How long a packet is waited for that shall be dropped, and one that shall come; it takes less than a millisecond.
 const DROPPED: Duration = Duration::from_millis(100);
 const COMES: Duration = Duration::from_secs(5);
@@ -164,11 +161,11 @@ fn verdict(ruleset: &Ruleset) -> TunnelForwarding {
 }
 
 /// What relay says of the rules that stand, held against what packets do. Returns what is closed.
-fn judged(name: &str, host: &mut Host, ruleset: &Ruleset) -> Result<Vec<Opening>> {
+fn judged(host: &mut Host, ruleset: &Ruleset) -> Result<Vec<Opening>> {
     let closed = closed(ruleset);
     let is_closed = |way: &Way| closed.iter().any(|opening| opening.way == *way);
     let patience = |closed: bool| if closed { DROPPED } else { COMES };
-    let shut = is_closed(&Way::ListenPort(PORT)) || name == SHUT;
+    let shut = is_closed(&Way::ListenPort(PORT));
     let came = host.through_the_tunnel(patience(is_closed(&Way::Tunnel)))?;
     ensure!(came.is_none() == is_closed(&Way::Tunnel), "the tunnel: {came:?} came, closed: {closed:#?}");
     if verdict(ruleset) == TunnelForwarding::Free {
@@ -195,13 +192,13 @@ fn row(name: &str, dump: &str) -> Result<()> {
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let closed = judged(name, &mut host, &firewall::read().await?)?;
+        let closed = judged(&mut host, &firewall::read().await?)?;
         for opening in &closed {
             if !matches!(opening.owner, Owner::Ufw | Owner::Firewalld) {
                 firewall::open(opening).await?;
             }
         }
-        let left = judged(name, &mut host, &firewall::read().await?)?;
+        let left = judged(&mut host, &firewall::read().await?)?;
         ensure!(
             left.iter().all(|opening| matches!(opening.owner, Owner::Ufw | Owner::Firewalld)),
             "{left:#?}"

@@ -22,7 +22,7 @@ use super::{
     analysis::{quote, tunnel_packet},
     exit::Exit,
     packet::{Interface, Packet, Truth, Version},
-    ruleset::{Family, Hook, Ruleset, Source},
+    ruleset::{Base, Family, Hook, Ruleset, Source},
     walk::{Act, BaseChain, Step, base_chains, walk},
 };
 
@@ -128,19 +128,12 @@ fn found<'a>(
     ways: impl Fn(Hook) -> Vec<(Way, Packet<'a>)>,
 ) -> Vec<Opening> {
     let mut found: Vec<Opening> = Vec::new();
-    for chain in base_chains(ruleset, &[Hook::Input, Hook::Forward]) {
-        if super::table::is_ours(chain.table) {
-            continue;
-        }
-        let from = if chain.base.hook == Hook::Input { uplink } else { Some(interface) };
-        for (way, packet) in ways(chain.base.hook) {
-            if packet.version.meets(chain.table.family) && closes(&chain, &packet) {
-                let owner = owner(ruleset, &chain, &way, interface);
-                let opening = by(owner, &chain, way, interface, from);
-                if !found.contains(&opening) {
-                    found.push(opening);
-                }
-            }
+    for (chain, way, _) in closing(ruleset, uplink, ways) {
+        let from = if chain.base.hook == Hook::Forward { Some(interface) } else { uplink };
+        let owner = owner(ruleset, &chain, &way, interface);
+        let opening = by(owner, &chain, way, interface, from);
+        if !found.contains(&opening) {
+            found.push(opening);
         }
     }
     found
@@ -156,19 +149,37 @@ pub fn closers(
     prefixes: &[IpNet],
     exits: &[Exit],
 ) -> Vec<(Way, String)> {
+    let ways = |hook| ways(hook, interface, listen_port, uplink, prefixes, exits);
+    let closing = closing(ruleset, uplink, ways).into_iter();
+    closing.map(|(chain, way, step)| (way, quote(&chain, &step))).collect()
+}
+
+/// The base chains of others that close a way, and how.
+fn closing<'r, 'p>(
+    ruleset: &'r Ruleset,
+    uplink: Option<&str>,
+    ways: impl Fn(Hook) -> Vec<(Way, Packet<'p>)>,
+) -> Vec<(BaseChain<'r>, Way, Step<'r>)> {
+    let hooks = [Hook::Ingress, Hook::Prerouting, Hook::Input, Hook::Forward];
+    let passed = |chain: &BaseChain<'_>| {
+        !super::table::is_ours(chain.table) && (chain.base.hook != Hook::Ingress || is_of(uplink, chain.base))
+    };
     let mut found = Vec::new();
-    for chain in base_chains(ruleset, &[Hook::Input, Hook::Forward]) {
-        if super::table::is_ours(chain.table) {
-            continue;
-        }
-        for (way, packet) in ways(chain.base.hook, interface, listen_port, uplink, prefixes, exits) {
-            let meets = packet.version.meets(chain.table.family);
-            if let Some(step) = closer(&chain, &packet).filter(|_| meets) {
-                found.push((way, quote(&chain, &step)));
+    for chain in base_chains(ruleset, &hooks).into_iter().filter(passed) {
+        for (way, packet) in ways(chain.base.hook) {
+            if packet.version.meets(chain.table.family)
+                && let Some(step) = closer(&chain, &packet)
+            {
+                found.push((chain, way, step));
             }
         }
     }
     found
+}
+
+/// Whether a chain on a device's ingress is one that every packet from the uplink meets.
+fn is_of(uplink: Option<&str>, base: &Base) -> bool {
+    uplink.is_some_and(|uplink| base.devices.iter().any(|device| device == uplink))
 }
 
 /// What shall pass a hook, with a packet of each family that does.
@@ -181,9 +192,11 @@ fn ways<'a>(
     exits: &'a [Exit],
 ) -> Vec<(Way, Packet<'a>)> {
     let versions = [Version::V4, Version::V6].into_iter();
-    if hook == Hook::Input {
-        let message = |version| (Way::ListenPort(listen_port), message(version, listen_port, uplink));
-        return versions.map(message).collect();
+    if hook != Hook::Forward {
+        // Connections are tracked between the two (net/netfilter/nf_conntrack_core.c), at a priority of prerouting.
+        let state = (hook == Hook::Input).then_some("new");
+        let message = |version| Packet { state, ..message(version, listen_port, uplink) };
+        return versions.map(|version| (Way::ListenPort(listen_port), message(version))).collect();
     }
     let has = |version: &Version| prefixes.iter().any(|prefix| Version::of(prefix) == *version);
     let mut ways: Vec<(Way, Packet<'a>)> =
@@ -249,10 +262,6 @@ fn message(version: Version, port: u16, uplink: Option<&str>) -> Packet<'_> {
         destination_port: Some(port),
         state: Some("new"),
     }
-}
-
-fn closes(chain: &BaseChain<'_>, packet: &Packet<'_>) -> bool {
-    closer(chain, packet).is_some()
 }
 
 /// What drops the packet for certain.

@@ -28,6 +28,13 @@ const RUNNING: &[Fault] = &[
         undo: "iptables -D INPUT -p udp --dport 51820 -j DROP",
     },
     Fault {
+        name: "a rule that drops the port as it comes in",
+        inject: "nft 'add table netdev early; add chain netdev early in { type filter hook ingress device eth0 priority 0; }; add rule netdev early in udp dport 51820 drop'",
+        check: "listen-port",
+        words: "chain in: udp dport 51820 drop",
+        undo: "nft delete table netdev early",
+    },
+    Fault {
         name: "a forward chain that drops, as Docker's",
         inject: "iptables -P FORWARD DROP",
         check: "forward",

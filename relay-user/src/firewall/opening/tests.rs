@@ -1,7 +1,7 @@
 //! What is opened where, and what is found again.
 
 use super::{
-    super::{iptables_save::parse, ruleset::UfwRule},
+    super::{iptables_save::parse, nft_json, ruleset::UfwRule},
     *,
 };
 
@@ -94,6 +94,42 @@ fn what_drops_some_packets_closes_nothing() {
     let port = "iptables-nft -w -t filter -I INPUT 1 -p udp -m udp --dport 51820 -m comment --comment 'relay wg0' \
                 -j ACCEPT";
     assert_eq!(commands("", &format!("{limit}{accept}-A INPUT -p udp -j REJECT\n"), &[]), [port]);
+}
+
+/// Whoever wants packets gone early drops them where they come in; to accept them further on opens nothing.
+#[test]
+fn the_port_may_be_closed_before_input() {
+    let closed = |chain: &str, rule: &str, uplink| {
+        let (family, hook) = chain.split_once(' ').expect("family and hook");
+        let device = if family == "netdev" { ", \"dev\": \"eth0\"" } else { "" };
+        let json = format!(
+            r#"{{"nftables": [
+                {{"table": {{"family": "{family}", "name": "t", "handle": 1}}}},
+                {{"chain": {{"family": "{family}", "table": "t", "name": "early", "handle": 1, "type": "filter",
+                             "hook": "{hook}", "prio": -300, "policy": "accept"{device}}}}},
+                {{"rule": {{"family": "{family}", "table": "t", "chain": "early", "handle": 2,
+                            "expr": [{rule}, {{"drop": null}}]}}}}]}}"#
+        );
+        let ruleset = nft_json::parse(&json, "").expect("a ruleset");
+        let prefixes = ["10.9.0.0/24".parse().expect("a prefix")];
+        let by: Vec<(Way, String)> = closers(&ruleset, "wg0", 51820, uplink, &prefixes, &[]);
+        let openings = openings(&ruleset, "wg0", 51820, uplink, &prefixes, &[]);
+        assert_eq!(by.is_empty(), openings.is_empty(), "{chain}");
+        assert!(by.iter().all(|(way, _)| *way == Way::ListenPort(51820)), "{by:?}");
+        openings.into_iter().map(|opening| opening.command).collect::<Vec<_>>()
+    };
+    let port = |port: u16| {
+        let left = r#"{"payload": {"protocol": "udp", "field": "dport"}}"#;
+        format!(r#"{{"match": {{"op": "==", "left": {left}, "right": {port}}}}}"#)
+    };
+    let open = |family: &str| {
+        vec![format!("nft 'insert rule {family} t early udp dport 51820 accept comment \"relay wg0\"'")]
+    };
+    assert_eq!(closed("ip prerouting", &port(51820), None), open("ip"));
+    assert_eq!(closed("ip prerouting", &port(53), None), [""; 0]);
+    assert_eq!(closed("netdev ingress", &port(51820), Some("eth0")), open("netdev"));
+    assert_eq!(closed("netdev ingress", &port(51820), Some("eth1")), [""; 0]);
+    assert_eq!(closed("netdev ingress", &port(51820), None), [""; 0]);
 }
 
 /// Docker's FORWARD policy closes a home's ways too, and nothing else of a home is dialled or goes from tunnel to tunnel.
