@@ -123,7 +123,7 @@ fn what_the_history_is_not_asked() {
             &["stats", "--csv"],
             &["stats", "--since", "24h", "--csv", "--svg", "day.svg"],
             &["metrics"],
-        &["doctor"],
+            &["doctor"],
         ]),
     );
 }

@@ -280,7 +280,13 @@ fn each_fault_is_named() {
         ("no daemon", |f| f.daemon = Daemon::Absent, Check::Daemon, Fault, "not running"),
         ("a hung daemon", |f| f.daemon = Daemon::Broken("hangs".into()), Check::Daemon, Fault, "hangs"),
         ("a problem", |f| status(f).problems = vec!["cannot".into()], Check::Daemon, Fault, "cannot"),
-        ("another file", |f| status(f).config = Some("/etc/other".into()), Check::Daemon, Fault, "/etc/other"),
+        (
+            "another file",
+            |f| status(f).config = Some("/etc/other".into()),
+            Check::Daemon,
+            Fault,
+            "/etc/other",
+        ),
         ("an old daemon", |f| status(f).version = "0.0.1".into(), Check::Daemon, Warning, "0.0.1"),
         (
             "a relay's leftovers",
