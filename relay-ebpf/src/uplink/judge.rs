@@ -34,7 +34,7 @@ pub(crate) fn judge(frame: &Frame) -> UplinkVerdict {
         Ok(datagram) => datagram,
         Err(verdict) => return verdict,
     };
-    let rule = if settings.has_prefixes != 0 { maps::rule(&datagram.from) } else { None };
+    let rule = if settings.has_prefixes != 0 { maps::rule(&datagram.from) } else { PrefixRule::NONE };
     let verdict = weigh(frame, &datagram, rule);
     if verdict.drops() {
         maps::blame(datagram.source);
@@ -43,8 +43,8 @@ pub(crate) fn judge(frame: &Frame) -> UplinkVerdict {
 }
 
 #[inline(always)]
-fn weigh(frame: &Frame, datagram: &Datagram, rule: Option<PrefixRule>) -> UplinkVerdict {
-    if rule == Some(PrefixRule::DENY) {
+fn weigh(frame: &Frame, datagram: &Datagram, rule: PrefixRule) -> UplinkVerdict {
+    if rule == PrefixRule::DENY {
         return UplinkVerdict::Denied;
     }
     if datagram.udp_length != datagram.ip_length {
@@ -70,8 +70,8 @@ fn weigh(frame: &Frame, datagram: &Datagram, rule: Option<PrefixRule>) -> Uplink
     match kind {
         DATA => UplinkVerdict::Data,
         COOKIE => UplinkVerdict::Cookie,
-        INITIATION => initiation(frame, datagram, rule == Some(PrefixRule::ALLOW)),
-        _ => response(frame, datagram, rule == Some(PrefixRule::ALLOW)),
+        INITIATION => initiation(frame, datagram, rule == PrefixRule::ALLOW),
+        _ => response(frame, datagram, rule == PrefixRule::ALLOW),
     }
 }
 

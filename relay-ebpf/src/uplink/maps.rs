@@ -1,7 +1,7 @@
 //! The maps of `uplink`, and what is looked up, counted and remembered in them. What stands on the stack is eight bytes
 //! wide, for the reason that [`crate::maps`] gives.
 
-use core::ptr;
+use core::{mem::MaybeUninit, ptr};
 
 use aya_ebpf::{
     bindings::{BPF_F_NO_PREALLOC, BPF_NOEXIST},
@@ -101,14 +101,14 @@ pub(crate) fn is_local(address: &Address) -> bool {
 
 /// What the longest prefix says that an address is in.
 #[inline(always)]
-pub(crate) fn rule(address: &Address) -> Option<PrefixRule> {
+pub(crate) fn rule(address: &Address) -> PrefixRule {
     let key = prefix_key(address);
     // SAFETY: the map's keys are a prefix length of four bytes and the 16 bytes of an address; the last four bytes of this
     // key are no longer part of it.
     let rule: Option<*mut PrefixRule> =
         unsafe { look_up(&raw const UPLINK_PREFIXES, ptr::from_ref(&key).cast()) };
     // SAFETY: one aligned word of memory that is not given back while the program runs.
-    rule.map(|rule| unsafe { *rule })
+    rule.map_or(PrefixRule::NONE, |rule| unsafe { *rule })
 }
 
 /// Length and address, three words in memory order.
@@ -137,10 +137,14 @@ pub(crate) fn source(source: u64) -> Option<*mut UplinkSource> {
     if let Some(entry) = unsafe { look_up(&raw const UPLINK_SOURCES, key) } {
         return Some(entry);
     }
-    let nothing = [0_u64; size_of::<UplinkSource>() / 8];
+    let mut nothing = MaybeUninit::<[u64; size_of::<UplinkSource>() / 8]>::uninit();
+    for at in 0..size_of::<UplinkSource>() / 8 {
+        // SAFETY: `at` is in the array. Volatile, since the compiler would call `memset` instead, whose offsets vary.
+        unsafe { ptr::write_volatile(nothing.as_mut_ptr().cast::<u64>().add(at), 0) };
+    }
     let map = (&raw const UPLINK_SOURCES).cast_mut().cast();
     // SAFETY: key and value are as long as the map's. Where another CPU was faster, its entry stays.
-    let _ = unsafe { bpf_map_update_elem(map, key, ptr::from_ref(&nothing).cast(), BPF_NOEXIST.into()) };
+    let _ = unsafe { bpf_map_update_elem(map, key, nothing.as_ptr().cast(), BPF_NOEXIST.into()) };
     // SAFETY: as above.
     unsafe { look_up(&raw const UPLINK_SOURCES, key) }
 }
