@@ -36,4 +36,5 @@ pub mod service_manager;
 mod sqlite;
 pub mod stats;
 pub mod table;
+pub mod uplink;
 pub mod watch;

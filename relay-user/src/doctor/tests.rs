@@ -122,6 +122,7 @@ fn healthy() -> Facts {
         ..Observed::default()
     };
     let status = Status {
+        uplink: None,
         version: env!("CARGO_PKG_VERSION").into(),
         pid: 42,
         config: Some("/nonexistent/relay.toml".into()),
