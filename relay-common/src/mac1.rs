@@ -25,6 +25,11 @@ const LABEL: &[u8; 8] = b"mac1----";
 const IV: [u32; 8] =
     [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
 
+/// Whether a block is the last one: see [`compress`].
+pub const LAST: u32 = u32::MAX;
+/// See [`LAST`].
+pub const MORE: u32 = 0;
+
 /// The state of BLAKE2s between two blocks.
 pub type Chain = [u32; 8];
 
@@ -51,14 +56,14 @@ impl MacKey {
         labelled[..LABEL.len()].copy_from_slice(LABEL);
         labelled[LABEL.len()..LABEL.len() + public_key.len()].copy_from_slice(public_key);
         let mut key = start(32, 0);
-        compress(&mut key, &block(&labelled), (LABEL.len() + public_key.len()) as u32, true);
+        compress(&mut key, &block(&labelled), (LABEL.len() + public_key.len()) as u32, LAST);
 
         let mut padded = [0; BLOCK];
         for (place, word) in padded.chunks_exact_mut(4).zip(key) {
             place.copy_from_slice(&word.to_le_bytes());
         }
         let mut chain = start(LEN as u32, 32);
-        compress(&mut chain, &block(&padded), BLOCK as u32, false);
+        compress(&mut chain, &block(&padded), BLOCK as u32, MORE);
         Self { chain }
     }
 
@@ -80,7 +85,7 @@ impl MacKey {
             let mut bytes = [0; BLOCK];
             bytes[..now.len()].copy_from_slice(now);
             done += now.len() as u32;
-            compress(&mut chain, &block(&bytes), done, later.is_empty());
+            compress(&mut chain, &block(&bytes), done, if later.is_empty() { LAST } else { MORE });
             if later.is_empty() {
                 break;
             }
@@ -159,9 +164,9 @@ fn word(block: &Block, at: usize) -> u32 {
 }
 
 /// Takes one more block into the state (RFC 7693 3.2): `length` bytes of the input, the key's block among them, are done
-/// with it, and it may be the last.
+/// with it. Behind the last one `finished` is all ones, else zero, as the RFC has its f0 in the code.
 #[inline(always)]
-pub fn compress(chain: &mut Chain, block: &Block, length: u32, last: bool) {
+pub fn compress(chain: &mut Chain, block: &Block, length: u32, finished: u32) {
     // Written out, since an index that is not known to the compiler is an offset that the kernel's verifier refuses.
     macro_rules! round {
         ($work:ident: $($m:literal)+) => {
@@ -187,7 +192,7 @@ pub fn compress(chain: &mut Chain, block: &Block, length: u32, last: bool) {
         work.set(8 + at, IV[at].into());
     }
     work.set(12, (IV[4] ^ length).into());
-    work.set(14, if last { !IV[6] } else { IV[6] }.into());
+    work.set(14, (IV[6] ^ finished).into());
     // RFC 7693 2.7.
     round!(work: 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
     round!(work: 14 10 4 8 9 15 13 6 1 12 0 2 11 7 5 3);

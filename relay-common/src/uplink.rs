@@ -21,6 +21,13 @@ macro_rules! verdicts {
                 match self { $(Self::$variant => $name,)+ }
             }
 
+            /// The one with that value.
+            #[must_use]
+            #[inline(always)]
+            pub const fn of(value: u64) -> Option<Self> {
+                match value { $($value => Some(Self::$variant),)+ _ => None }
+            }
+
             /// Whether the packet goes no further; else the kernel gets it, unchanged.
             #[must_use]
             #[inline(always)]
@@ -270,6 +277,7 @@ mod tests {
         assert_eq!(names.len(), UplinkVerdict::ALL.len());
         for (index, verdict) in UplinkVerdict::ALL.iter().enumerate() {
             assert_eq!(*verdict as usize, index, "{verdict:?}");
+            assert_eq!(UplinkVerdict::of(index as u64), Some(*verdict));
         }
     }
 

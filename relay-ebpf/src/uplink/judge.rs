@@ -6,16 +6,15 @@ use relay_common::{UplinkVerdict, uplink::PrefixRule};
 
 use super::{
     frame::Frame,
-    limits::Limits,
-    mac1, maps,
-    parse::{Datagram, parse},
+    handshake::{self, INITIATION, RESPONSE},
+    maps,
+    parse::{Datagram, NO_KIND, parse},
 };
 
-/// Types of messages (whitepaper 5.4.2 to 5.4.7), with the three reserved bytes behind them.
-const INITIATION: u32 = 1;
-const RESPONSE: u32 = 2;
-const COOKIE: u32 = 3;
-const DATA: u32 = 4;
+/// Types of messages (whitepaper 5.4.6, 5.4.7) beside [`INITIATION`] and [`RESPONSE`], with the three reserved bytes behind
+/// them.
+const COOKIE: u64 = 3;
+const DATA: u64 = 4;
 
 /// Lengths of messages, of data the smallest: its header and the seal of an empty packet.
 const INITIATION_LEN: u32 = 148;
@@ -56,59 +55,20 @@ fn weigh(frame: &Frame, datagram: &Datagram, rule: PrefixRule) -> UplinkVerdict 
     if length < 4 {
         return UplinkVerdict::WrongLength;
     }
-    let Some(kind) = datagram.kind else { return UplinkVerdict::Odd };
-    let right = match kind {
+    let right = match datagram.kind {
         DATA => length >= SMALLEST_DATA,
         INITIATION => length == INITIATION_LEN,
         RESPONSE => length == RESPONSE_LEN,
         COOKIE => length == COOKIE_LEN,
+        NO_KIND => return UplinkVerdict::Odd,
         _ => return UplinkVerdict::UnknownType,
     };
     if !right {
         return UplinkVerdict::WrongLength;
     }
-    match kind {
+    match datagram.kind {
         DATA => UplinkVerdict::Data,
         COOKIE => UplinkVerdict::Cookie,
-        INITIATION => initiation(frame, datagram, rule == PrefixRule::ALLOW),
-        _ => response(frame, datagram, rule == PrefixRule::ALLOW),
+        _ => handshake::weigh(frame, datagram, rule == PrefixRule::ALLOW),
     }
-}
-
-#[inline(always)]
-fn initiation(frame: &Frame, datagram: &Datagram, allowed: bool) -> UplinkVerdict {
-    let Some(settings) = maps::settings() else { return UplinkVerdict::Odd };
-    let Some(scratch) = maps::scratch() else { return UplinkVerdict::Odd };
-    let mut limits = Limits::of(datagram.source, allowed);
-    if let Some(verdict) = limits.refuse_initiation(settings) {
-        return verdict;
-    }
-    if !scratch.load_initiation(frame, datagram.payload) {
-        return UplinkVerdict::Odd;
-    }
-    if maps::came_before(scratch.ephemeral()) {
-        return UplinkVerdict::Replay;
-    }
-    if !mac1::of_initiation(scratch, settings) {
-        return limits.count_junk(settings);
-    }
-    let verdict = limits.count_initiation(datagram.source, settings);
-    if !verdict.drops() {
-        maps::remember(scratch.ephemeral());
-    }
-    verdict
-}
-
-#[inline(always)]
-fn response(frame: &Frame, datagram: &Datagram, allowed: bool) -> UplinkVerdict {
-    let Some(settings) = maps::settings() else { return UplinkVerdict::Odd };
-    let Some(scratch) = maps::scratch() else { return UplinkVerdict::Odd };
-    let mut limits = Limits::of(datagram.source, allowed);
-    if let Some(verdict) = limits.refuse_junk(settings) {
-        return verdict;
-    }
-    if !scratch.load_response(frame, datagram.payload) {
-        return UplinkVerdict::Odd;
-    }
-    if mac1::of_response(scratch, settings) { UplinkVerdict::Response } else { limits.count_junk(settings) }
 }

@@ -4,118 +4,81 @@
 
 use relay_common::{
     UplinkVerdict,
-    uplink::{Limit, UplinkSettings, UplinkSource, bucket},
+    uplink::{Limit, UplinkSettings, bucket},
 };
 
 use super::maps;
 
-/// What a source is held to.
-pub(crate) enum Limits {
-    /// Nothing: it is in `allow`, or the kernel has no memory for it.
-    None,
-    /// Its own reserve, since it has a live session. What is sent in its name does not shut it out: a wrong mac1 costs
-    /// it nothing.
-    Reserve(*mut u64),
-    /// Those of an unknown source.
-    Source(*mut UplinkSource),
+/// Why another handshake message of this source is not looked at. What is sent in the name of a source that has a live
+/// session does not shut it out: wrong ones cost it nothing, and its initiations have a reserve of their own.
+#[inline(always)]
+pub(crate) fn refuse(source: u64, initiation: bool) -> Option<UplinkVerdict> {
+    let (settings, now) = (maps::settings()?, maps::now());
+    if let Some(reserve) = maps::live(source) {
+        // SAFETY: an entry of the map, whose memory is not given back while the program runs.
+        let state = unsafe { *reserve };
+        let over = initiation && settings.reserve.take(state, now).is_none();
+        return over.then_some(UplinkVerdict::ReserveRate);
+    }
+    let entry = maps::source(source)?;
+    // SAFETY: as above.
+    if initiation && settings.source.take(unsafe { (*entry).initiations }, now).is_none() {
+        return Some(UplinkVerdict::SourceRate);
+    }
+    // SAFETY: as above.
+    settings.junk.take(unsafe { (*entry).junk }, now).is_none().then_some(UplinkVerdict::JunkSource)
 }
 
-impl Limits {
-    #[inline(always)]
-    pub(crate) fn of(source: u64, allowed: bool) -> Self {
-        if allowed {
-            return Self::None;
-        }
-        if let Some(reserve) = maps::live(source) {
-            return Self::Reserve(reserve);
-        }
-        maps::source(source).map_or(Self::None, Self::Source)
+/// Counts a handshake message whose mac1 is wrong.
+#[inline(always)]
+pub(crate) fn count_junk(source: u64) {
+    if maps::live(source).is_some() {
+        return;
     }
-
-    /// Why another initiation is not looked at.
-    #[inline(always)]
-    pub(crate) fn refuse_initiation(&self, settings: &UplinkSettings) -> Option<UplinkVerdict> {
-        let now = maps::now();
-        match *self {
-            Self::None => None,
-            Self::Reserve(state) => {
-                // SAFETY: an entry of the map, whose memory is not given back while the program runs.
-                let state = unsafe { *state };
-                settings.reserve.take(state, now).is_none().then_some(UplinkVerdict::ReserveRate)
-            }
-            Self::Source(entry) => {
-                // SAFETY: as above.
-                let state = unsafe { (*entry).initiations };
-                match settings.source.take(state, now) {
-                    None => Some(UplinkVerdict::SourceRate),
-                    Some(_) => self.refuse_junk(settings),
-                }
-            }
-        }
-    }
-
-    /// Why another handshake message is not looked at, of a source that has sent too many wrong ones.
-    #[inline(always)]
-    pub(crate) fn refuse_junk(&self, settings: &UplinkSettings) -> Option<UplinkVerdict> {
-        let Self::Source(entry) = *self else { return None };
+    if let (Some(settings), Some(entry)) = (maps::settings(), maps::source(source)) {
         // SAFETY: an entry of the map, whose memory is not given back while the program runs.
-        let state = unsafe { (*entry).junk };
-        settings.junk.take(state, maps::now()).is_none().then_some(UplinkVerdict::JunkSource)
-    }
-
-    /// Counts a handshake message whose mac1 is wrong.
-    #[inline(always)]
-    pub(crate) fn count_junk(&mut self, settings: &UplinkSettings) -> UplinkVerdict {
-        if let Self::Source(entry) = *self {
-            // SAFETY: an entry of the map, whose memory is not given back while the program runs.
-            let state = unsafe { &mut (*entry).junk };
-            if let Some(next) = settings.junk.take(*state, maps::now()) {
-                *state = next;
-            }
-        }
-        UplinkVerdict::BadMac1
-    }
-
-    /// Counts an initiation that is right, and says whether it is one too many.
-    #[inline(always)]
-    pub(crate) fn count_initiation(&mut self, source: u64, settings: &UplinkSettings) -> UplinkVerdict {
-        let now = maps::now();
-        match *self {
-            Self::None => UplinkVerdict::Initiation,
-            Self::Reserve(state) => {
-                // SAFETY: an entry of the map, whose memory is not given back while the program runs.
-                let state = unsafe { &mut *state };
-                let Some(next) = settings.reserve.take(*state, now) else {
-                    return UplinkVerdict::ReserveRate;
-                };
-                *state = next;
-                UplinkVerdict::Initiation
-            }
-            Self::Source(entry) => {
-                // SAFETY: as above.
-                let state = unsafe { &mut (*entry).initiations };
-                let Some(next) = settings.source.take(*state, now) else {
-                    return UplinkVerdict::SourceRate;
-                };
-                *state = next;
-                among_all(source, settings, now)
-            }
+        let state = unsafe { &mut (*entry).junk };
+        if let Some(next) = settings.junk.take(*state, maps::now()) {
+            *state = next;
         }
     }
+}
+
+/// Counts an initiation that is right, and says whether it is one too many.
+#[inline(always)]
+pub(crate) fn count(source: u64) -> Option<UplinkVerdict> {
+    let (settings, now) = (maps::settings()?, maps::now());
+    if let Some(reserve) = maps::live(source) {
+        // SAFETY: an entry of the map, whose memory is not given back while the program runs.
+        let Some(next) = settings.reserve.take(unsafe { *reserve }, now) else {
+            return Some(UplinkVerdict::ReserveRate);
+        };
+        // SAFETY: as above.
+        unsafe { *reserve = next };
+        return None;
+    }
+    let entry = maps::source(source)?;
+    // SAFETY: as above.
+    let Some(next) = settings.source.take(unsafe { (*entry).initiations }, now) else {
+        return Some(UplinkVerdict::SourceRate);
+    };
+    // SAFETY: as above.
+    unsafe { (*entry).initiations = next };
+    among_all(source, settings, now)
 }
 
 /// An initiation of an unknown source among those of all others. A spoofed flood has every source once; whoever is turned
 /// away and asks again, as WireGuard does after five seconds, has a limit apart from it.
 #[inline(always)]
-fn among_all(source: u64, settings: &UplinkSettings, now: u64) -> UplinkVerdict {
+fn among_all(source: u64, settings: &UplinkSettings, now: u64) -> Option<UplinkVerdict> {
     if take(bucket::GLOBAL, settings.global, now) {
-        return UplinkVerdict::Initiation;
+        return None;
     }
     if maps::was_turned_away(source, now) && take(bucket::RETURNING, settings.returning, now) {
-        return UplinkVerdict::Initiation;
+        return None;
     }
     maps::turn_away(source, now);
-    UplinkVerdict::GlobalRate
+    Some(UplinkVerdict::GlobalRate)
 }
 
 /// Takes from a bucket that all CPUs share; whether there was something in it.

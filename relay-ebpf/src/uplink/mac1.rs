@@ -4,18 +4,18 @@ use core::ptr;
 
 use bytemuck::{Pod, Zeroable};
 use relay_common::{
-    mac1::{Block, Chain, compress},
+    mac1::{Block, Chain, LAST, MORE, compress},
     uplink::UplinkSettings,
 };
 
-use super::frame::Frame;
+use super::{frame::Frame, handshake::INITIATION, maps};
 
 /// Bytes of an initiation in front of its mac1, and its words there: 29, 13 of them in the second block.
-const INITIATION: u32 = 116;
-const INITIATION_WORDS: usize = INITIATION as usize / 4;
+const INITIATION_LEN: u32 = 116;
+const INITIATION_WORDS: usize = INITIATION_LEN as usize / 4;
 /// The same of a response: 15 words, all in one block.
-const RESPONSE: u32 = 60;
-const RESPONSE_WORDS: usize = RESPONSE as usize / 4;
+const RESPONSE_LEN: u32 = 60;
+const RESPONSE_WORDS: usize = RESPONSE_LEN as usize / 4;
 
 /// What BLAKE2s has done once it has the key's block (RFC 7693 2.9).
 const KEY: u32 = relay_common::mac1::BLOCK as u32;
@@ -26,6 +26,7 @@ const KEY: u32 = relay_common::mac1::BLOCK as u32;
 pub(crate) struct Scratch {
     message: Message,
     mac: [u32; 4],
+    block: Block,
     chain: Chain,
 }
 
@@ -98,6 +99,17 @@ impl Scratch {
         difference == 0
     }
 
+    /// Puts a block of the message where the next one to be taken into the state stands.
+    #[inline(always)]
+    fn put<const AT: usize>(&mut self) {
+        for at in 0..self.block.len() {
+            // SAFETY: a reference may be read.
+            let word = unsafe { ptr::read_volatile(&raw const self.message[AT][at]) };
+            // SAFETY: a reference may be written.
+            unsafe { ptr::write_volatile(&raw mut self.block[at], word) };
+        }
+    }
+
     #[inline(always)]
     fn begin(&mut self, from: &Chain) {
         for at in 0..8 {
@@ -109,43 +121,39 @@ impl Scratch {
     }
 }
 
-/// Whether an initiation's mac1 is right for one of the keys.
-#[inline(always)]
-pub(crate) fn of_initiation(scratch: &mut Scratch, settings: &UplinkSettings) -> bool {
-    initiation_for::<0>(scratch, settings) || initiation_for::<1>(scratch, settings)
-}
-
-#[inline(always)]
-fn initiation_for<const KEY_AT: usize>(scratch: &mut Scratch, settings: &UplinkSettings) -> bool {
-    if settings.has_key[KEY_AT] == 0 {
-        return false;
-    }
-    scratch.begin(settings.keys[KEY_AT].chain());
-    let [first, second, _] = &scratch.message;
-    step(&mut scratch.chain, first, KEY + 64, false);
-    step(&mut scratch.chain, second, KEY + INITIATION, true);
-    scratch.agrees()
-}
-
-/// Whether a response's mac1 is right for one of the keys.
-#[inline(always)]
-pub(crate) fn of_response(scratch: &mut Scratch, settings: &UplinkSettings) -> bool {
-    response_for::<0>(scratch, settings) || response_for::<1>(scratch, settings)
-}
-
-#[inline(always)]
-fn response_for<const KEY_AT: usize>(scratch: &mut Scratch, settings: &UplinkSettings) -> bool {
-    if settings.has_key[KEY_AT] == 0 {
-        return false;
-    }
-    scratch.begin(settings.keys[KEY_AT].chain());
-    let [first, ..] = &scratch.message;
-    step(&mut scratch.chain, first, KEY + RESPONSE, true);
-    scratch.agrees()
-}
-
-/// One compression, in one place of the program.
+/// Whether the mac1 of the message in the scratch, of this type, is right for one of the keys; 1 for yes.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn step(chain: &mut Chain, block: &Block, length: u32, last: bool) {
-    compress(chain, block, length, last);
+pub(crate) extern "C" fn uplink_mac1(kind: u64) -> u64 {
+    let Some(settings) = maps::settings() else { return 0 };
+    let holds = holds_for::<0>(settings, kind) || holds_for::<1>(settings, kind);
+    holds.into()
+}
+
+#[inline(always)]
+fn holds_for<const KEY_AT: usize>(settings: &UplinkSettings, kind: u64) -> bool {
+    if settings.has_key[KEY_AT] == 0 {
+        return false;
+    }
+    let Some(scratch) = maps::scratch() else { return false };
+    scratch.begin(settings.keys[KEY_AT].chain());
+    if kind == INITIATION {
+        scratch.put::<0>();
+        uplink_block((KEY + 64).into(), MORE.into());
+        scratch.put::<1>();
+        uplink_block((KEY + INITIATION_LEN).into(), LAST.into());
+    } else {
+        scratch.put::<0>();
+        uplink_block((KEY + RESPONSE_LEN).into(), LAST.into());
+    }
+    scratch.agrees()
+}
+
+/// Takes the block that was put there into the state: see [`compress`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn uplink_block(length: u64, finished: u64) -> u64 {
+    let Some(scratch) = maps::scratch() else { return 0 };
+    compress(&mut scratch.chain, &scratch.block, length as u32, finished as u32);
+    1
 }

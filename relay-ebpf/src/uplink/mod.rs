@@ -4,10 +4,11 @@
 //! would answer, and what is more than a hub has to answer; everything else, all that is not for the port first of all,
 //! goes on as it came.
 //!
-//! Reading order: this file (what a verdict does), [`judge`] (how one is reached), [`parse`], [`mac1`], [`limits`],
-//! [`maps`], and [`frame`], which alone touches packet memory.
+//! Reading order: this file (what a verdict does), [`judge`] (how one is reached), [`parse`], [`handshake`], [`limits`],
+//! [`mac1`], [`maps`], and [`frame`], which alone touches packet memory.
 
 mod frame;
+mod handshake;
 mod judge;
 mod limits;
 mod mac1;

@@ -28,9 +28,13 @@ pub(crate) struct Datagram {
     pub(crate) ip_length: u32,
     /// What the UDP header says about the same.
     pub(crate) udp_length: u32,
-    /// The first four bytes of the payload, a number in WireGuard's byte order; `None` where there are none.
-    pub(crate) kind: Option<u32>,
+    /// The first four bytes of the payload, a number in WireGuard's byte order; [`NO_KIND`] where there are none. (Of an
+    /// `Option` the verifier would see a part that nobody has written.)
+    pub(crate) kind: u64,
 }
+
+/// More than four bytes can say.
+pub(crate) const NO_KIND: u64 = u64::MAX;
 
 /// Where the parts of a frame begin; a VLAN's tag would be in front, and such frames are not ours.
 const IP: usize = EthHdr::LEN;
@@ -144,7 +148,9 @@ impl Udp {
         ip_length: u32,
     ) -> Datagram {
         let kind = frame.words::<2>(AT + UdpHdr::LEN);
-        let kind = kind.map(|[low, high]| u32::from(u16::from_le(low)) | u32::from(u16::from_le(high)) << 16);
+        let kind = kind.map_or(NO_KIND, |[low, high]| {
+            u64::from(u16::from_le(low)) | u64::from(u16::from_le(high)) << 16
+        });
         let payload = (AT + UdpHdr::LEN) as u32;
         Datagram { from, source, payload, ip_length, udp_length: self.length, kind }
     }
