@@ -1,19 +1,21 @@
 //! Gathers the facts. Nothing on the host is changed; a few pings go through the tunnel.
 
 use std::{
+    cmp::Reverse,
     collections::BTreeMap,
     io,
     net::UdpSocket,
     path::Path,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use futures::future::join_all;
 use ipnet::{IpNet, Ipv4Net};
+use relay_common::UplinkVerdict;
 use tokio::task::spawn_blocking;
 
 use super::{
-    facts::{Daemon, Facts, Heard, Host as HostFacts, OtherRelay, Refused, Uplink, Way, around},
+    facts::{Daemon, Facts, Heard, Host as HostFacts, Knocks, OtherRelay, Refused, Uplink, Way, around},
     initiation,
     probe::{self, Probe},
 };
@@ -28,7 +30,7 @@ use crate::{
     firewall::{exit, opening, packet::Version},
     host::Host,
     kernel::{
-        datapath::{self, Interface, Pins},
+        datapath::{self, Interface, Pins, uplink::UplinkMaps},
         firewall as nft, initiations, lock,
         netlink::{Netlink, default_interface},
         ping::{self, Question, Said},
@@ -38,6 +40,7 @@ use crate::{
     observed::{Device, Link, Observed},
     plan::{self, Change},
     report::{FastPath, Status},
+    uplink::source_in_words,
 };
 
 /// How long to listen for those who knock: a handshake that is not answered is tried again after 5 s and some jitter
@@ -84,6 +87,7 @@ pub async fn look(files: &Files, peer: Option<&str>) -> anyhow::Result<Facts> {
         heard: None,
         device: None,
         probes: BTreeMap::new(),
+        knocks: None,
     };
     if root {
         facts.kernel_wireguard = Some(wireguard::kernel_available().map_err(|error| error.to_string()));
@@ -114,6 +118,7 @@ pub async fn look(files: &Files, peer: Option<&str>) -> anyhow::Result<Facts> {
         facts.endpoint = Some(resolve(endpoint).await);
     }
     if root {
+        facts.knocks = knocks(&desired.interface).await;
         through_the_tunnel(&mut facts, &desired, port, peer).await;
     }
     Ok(facts)
@@ -193,9 +198,44 @@ fn is_drift(change: &Change) -> bool {
         Change::LoadFastPath
             | Change::UnloadFastPath
             | Change::SetMaps(_)
+            | Change::LoadUplink(_)
+            | Change::UnloadUplink
+            | Change::SetUplink(_)
             | Change::Open(_)
             | Change::Close(_)
     )
+}
+
+/// How long to look at what the guard drops.
+const KNOCKS: Duration = Duration::from_secs(1);
+/// A source that has been quiet for so long has nothing to do with what happens now.
+const QUIET: Duration = Duration::from_secs(60);
+
+/// What the guard drops, read from its maps: they are there whether or not a daemon runs.
+async fn knocks(interface: &InterfaceName) -> Option<Knocks> {
+    let maps = UplinkMaps::open(&Pins::of_uplink(interface.clone())).ok()?;
+    let before = maps.counters().ok()?;
+    let begun = Instant::now();
+    tokio::time::sleep(KNOCKS).await;
+    let (now, seconds) = (maps.counters().ok()?, begun.elapsed().as_secs_f64());
+    let mut reasons: Vec<(String, u64)> = UplinkVerdict::ALL
+        .iter()
+        .filter(|verdict| verdict.drops())
+        .map(|&verdict| {
+            (verdict.name().to_owned(), now.verdict(verdict).saturating_sub(before.verdict(verdict)))
+        })
+        .filter(|(_, count)| *count > 0)
+        .collect();
+    reasons.sort_by_key(|(_, count)| Reverse(*count));
+    let all = maps.sources().ok()?;
+    // Their own clock, which began with the kernel: the latest of them is as good as now.
+    let latest = all.values().map(|source| source.last).max().unwrap_or(0);
+    let recent = all.iter().filter(|(_, source)| u128::from(latest - source.last) < QUIET.as_nanos());
+    let mut sources: Vec<(String, u64)> =
+        recent.map(|(&key, source)| (source_in_words(key), source.dropped)).collect();
+    sources.sort_by_key(|(_, count)| Reverse(*count));
+    let per_second = now.dropped().saturating_sub(before.dropped()) as f64 / seconds;
+    Some(Knocks { per_second, dropped: now.dropped(), reasons, sources })
 }
 
 async fn closers(

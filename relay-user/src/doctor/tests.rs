@@ -181,6 +181,7 @@ fn healthy() -> Facts {
         heard: Some(Vec::new()),
         device: Some(device()),
         probes: BTreeMap::from([("home".to_owned(), probe)]),
+        knocks: None,
     }
 }
 

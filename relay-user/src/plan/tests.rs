@@ -1,12 +1,13 @@
 //! The plan as tables of data: what shall be, what is, what is still to do.
 
 mod home;
+mod uplink;
 
 use std::net::IpAddr;
 
 use super::*;
 use crate::{
-    desired::{BackendChoice, Firewall, Hub, InterfaceName, Uplink},
+    desired::{BackendChoice, Firewall, Hub, InterfaceName, Uplink, UplinkMode},
     firewall::{analysis::TunnelForwarding, packet::Version},
     kernel::datapath::Hook,
     key::PrivateKey,
