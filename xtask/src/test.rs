@@ -39,7 +39,7 @@ pub(crate) struct Args {
     /// In guests, only tests with this in their names
     #[arg(long, value_name = "TEXT")]
     filter: Option<String>,
-    /// What QEMU runs guests with: kvm is faster where it can boot a stock kernel
+    /// What QEMU runs guests with: kvm is faster where it can boot a stock kernel, icount counts instructions
     #[arg(long, value_name = "ACCEL", default_value = "tcg")]
     accelerator: String,
 }

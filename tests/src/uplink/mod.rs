@@ -149,6 +149,16 @@ impl Guard {
         }
     }
 
+    /// How long the program takes for a frame, in nanoseconds, on average over so many runs.
+    ///
+    /// # Errors
+    /// It cannot be run.
+    pub fn nanoseconds(&mut self, frame: &[u8], times: u32) -> Result<u64> {
+        let options = TestRunOptions { data_in: Some(frame), repeat: times, ..TestRunOptions::default() };
+        let result = xdp(&mut self.ebpf)?.test_run(options).context("running the program")?;
+        Ok(u64::try_from(result.duration.as_nanos())?)
+    }
+
     /// The counters that moved since the last look, and by how much.
     ///
     /// # Errors

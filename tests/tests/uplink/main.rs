@@ -2,19 +2,23 @@
 //! everything else goes on meanwhile.
 
 mod attached;
+mod cost;
 mod floods;
 mod life;
 mod rotation;
 
 use std::{
-    net::{SocketAddr, UdpSocket},
+    collections::HashMap,
+    net::{IpAddr, SocketAddr, UdpSocket},
+    sync::{Mutex, OnceLock},
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use relay_tests::{
     lab::relay,
     netns::{Netns, wait_for},
+    uplink::frame,
 };
 use serde_json::Value;
 
@@ -76,6 +80,32 @@ fn counted(hub: &relay::Relay<'_>, verdict: &str) -> Result<u64> {
 /// Whether an XDP program is on the hub's uplink, by the kernel's word.
 fn has_program(machine: &Netns, interface: &str) -> Result<bool> {
     Ok(machine.run(&format!("ip link show dev {interface}"))?.contains("prog/xdp"))
+}
+
+/// A frame to the hub's port, from whomever.
+fn hub_frame(machine: &Netns, from: IpAddr, payload: &[u8]) -> Result<Vec<u8>> {
+    static ADDRESS: OnceLock<Mutex<HashMap<String, [u8; 6]>>> = OnceLock::new();
+    let mut known = ADDRESS.get_or_init(Mutex::default).lock().expect("no panic while held");
+    let to = match known.get(machine.name()) {
+        Some(to) => *to,
+        None => {
+            let text = machine.run("cat /sys/class/net/eth0/address")?;
+            let bytes: Vec<u8> =
+                text.trim().split(':').map(|hex| u8::from_str_radix(hex, 16)).collect::<Result<_, _>>()?;
+            let to = bytes.try_into().map_err(|_| anyhow!("eth0 has the address {text}"))?;
+            known.insert(machine.name().to_owned(), to);
+            to
+        }
+    };
+    let mut frame = frame(SocketAddr::new(from, 40_000), SocketAddr::new(HUB.parse()?, PORT), payload);
+    frame[..6].copy_from_slice(&to);
+    Ok(frame)
+}
+
+/// Addresses that nobody has, one after the other.
+fn spoofed(number: u64) -> IpAddr {
+    let [.., b, c, d] = (number % (1 << 17)).to_be_bytes();
+    IpAddr::from([198, 18 + b, c, d])
 }
 
 /// Sends datagrams to a port of the hub.

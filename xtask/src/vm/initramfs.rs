@@ -16,6 +16,7 @@ use super::Options;
 use super::cpio::{Entry, Tree};
 use super::files;
 use super::kernel::Kernel;
+use super::machine::ICOUNT;
 use super::programs::{Programs, Speaks};
 use crate::env::Env;
 use crate::process::capture;
@@ -199,6 +200,9 @@ impl Guest<'_> {
         });
         if let Some(folder) = &self.programs.packages {
             plan["environment"]["RELAY_PACKAGES"] = json!(folder);
+        }
+        if self.options.accelerator == ICOUNT {
+            plan["environment"]["RELAY_ICOUNT"] = json!("1");
         }
         // Whoever searches with another seed does so in guests, too.
         if let Ok(seed) = std::env::var("RELAY_SEED") {

@@ -22,8 +22,17 @@ pub(crate) struct Boot<'a> {
     pub(crate) image: &'a Path,
     /// The guest's file system.
     pub(crate) initrd: &'a Path,
-    /// As QEMU calls it; "tcg" emulates.
+    /// As QEMU calls it; "tcg" emulates, and [`ICOUNT`] does so by one instruction a nanosecond.
     pub(crate) accelerator: &'a str,
+}
+
+/// In place of an accelerator: one processor whose clock counts its instructions, for tests that measure.
+pub(super) const ICOUNT: &str = "icount";
+
+impl Boot<'_> {
+    fn counts(&self) -> bool {
+        self.accelerator == ICOUNT
+    }
 }
 
 /// How long a machine may take.
@@ -128,10 +137,21 @@ fn start(boot: &Boot<'_>) -> Result<(Machine, mpsc::Receiver<String>)> {
     // timer may be too late for the kernel's test of it, which then panics. mitigations stay on: they change what the
     // verifier accepts.
     let append = "console=ttyS0 loglevel=5 oops=panic panic=-1 random.trust_cpu=on no_timer_check";
-    let accelerate = if boot.accelerator == "tcg" { "tcg,thread=single" } else { boot.accelerator };
+    let accelerate =
+        if boot.counts() || boot.accelerator == "tcg" { "tcg,thread=single" } else { boot.accelerator };
     let mut command = boot.qemu.command();
     command
-        .args(["-accel", accelerate, "-cpu", "max", "-smp", "2", "-m", "2048"])
+        .args([
+            "-accel",
+            accelerate,
+            "-cpu",
+            "max",
+            "-smp",
+            if boot.counts() { "1" } else { "2" },
+            "-m",
+            "2048",
+        ])
+        .args(if boot.counts() { ["-icount", "shift=0,sleep=off"].as_slice() } else { &[] })
         .args(["-nodefaults", "-no-reboot", "-display", "none", "-serial", "stdio"])
         .arg("-kernel")
         .arg(boot.image)
