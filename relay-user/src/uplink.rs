@@ -123,16 +123,25 @@ impl UplinkCounters {
 /// What is remembered of sources that had something dropped.
 pub type UplinkSources = BTreeMap<SourceKey, UplinkSource>;
 
-/// A source in words: `203.0.113.9`, `2001:db8:99::/64`.
+/// The address of a source, or the first one of its prefix.
 #[must_use]
-pub fn source_in_words(SourceKey(bytes): SourceKey) -> String {
+pub fn address_of(SourceKey(bytes): SourceKey) -> IpAddr {
     match bytes {
-        [0, 0, 0xff, 0xff, a, b, c, d] => std::net::Ipv4Addr::new(a, b, c, d).to_string(),
+        [0, 0, 0xff, 0xff, a, b, c, d] => IpAddr::from([a, b, c, d]),
         _ => {
             let mut address = [0; 16];
             address[..8].copy_from_slice(&bytes);
-            format!("{}/64", std::net::Ipv6Addr::from(address))
+            IpAddr::from(address)
         }
+    }
+}
+
+/// A source in words: `203.0.113.9`, `2001:db8:99::/64`.
+#[must_use]
+pub fn source_in_words(source: SourceKey) -> String {
+    match address_of(source) {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => format!("{address}/64"),
     }
 }
 

@@ -17,12 +17,17 @@ pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
         return vec![Finding::ok(Check::Guard, guard.to_string())];
     }
     match &facts.knocks {
-        Some(knocks) if knocks.per_second >= NOISE => vec![attack(knocks)],
+        Some(knocks) if is_attack(knocks) => vec![attack(knocks)],
         Some(knocks) => {
             vec![Finding::ok(Check::Guard, format!("{guard}; {} packets dropped so far", knocks.dropped))]
         }
         None => vec![Finding::ok(Check::Guard, guard.to_string())],
     }
+}
+
+/// Whether somebody means it.
+pub(super) fn is_attack(knocks: &Knocks) -> bool {
+    knocks.per_second >= NOISE
 }
 
 fn attack(knocks: &Knocks) -> Finding {

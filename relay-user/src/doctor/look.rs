@@ -4,19 +4,20 @@ use std::{
     cmp::Reverse,
     collections::BTreeMap,
     io,
-    net::UdpSocket,
+    net::{SocketAddr, UdpSocket},
     path::Path,
     time::{Duration, Instant, SystemTime},
 };
 
 use futures::future::join_all;
 use ipnet::{IpNet, Ipv4Net};
-use relay_common::UplinkVerdict;
+use relay_common::{UplinkVerdict, uplink::SourceKey};
 use tokio::task::spawn_blocking;
 
 use super::{
     facts::{Daemon, Facts, Heard, Host as HostFacts, Knocks, OtherRelay, Refused, Uplink, Way, around},
-    initiation,
+    guard,
+    initiation::{self, Sealed},
     probe::{self, Probe},
 };
 use crate::{
@@ -40,7 +41,7 @@ use crate::{
     observed::{Device, Link, Observed},
     plan::{self, Change},
     report::{FastPath, Status},
-    uplink::source_in_words,
+    uplink::{address_of, source_in_words},
 };
 
 /// How long to listen for those who knock: a handshake that is not answered is tried again after 5 s and some jitter
@@ -343,6 +344,7 @@ async fn through_the_tunnel(facts: &mut Facts, desired: &Desired, port: u16, nam
         Some(name) => connected.filter(|peer| peer.name.as_str() == name).collect(),
         None => connected.filter(|peer| !peer.lans.is_empty()).take(HOMES).collect(),
     };
+    let before = wrong_keys(&desired.interface);
     let questions = asked.into_iter().map(|peer| ask(desired.interface.clone(), peer));
     let (heard, probes) = tokio::join!(ear, join_all(questions));
     let at = SystemTime::now();
@@ -352,7 +354,7 @@ async fn through_the_tunnel(facts: &mut Facts, desired: &Desired, port: u16, nam
             at,
             opened: initiation::open(&desired.private_key, &heard.message),
         };
-        heard.into_iter().map(open).collect()
+        heard.into_iter().map(open).chain(held_back(facts, &desired.interface, &before, at)).collect()
     });
     facts.probes = probes.into_iter().map(|(name, probe)| (name.to_string(), probe)).collect();
     if let (true, Ok(host)) = (listens, &facts.host)
@@ -362,6 +364,35 @@ async fn through_the_tunnel(facts: &mut Facts, desired: &Desired, port: u16, nam
         facts.device = Some(device);
         facts.now = at;
     }
+}
+
+/// The sources of handshakes whose mac1 was wrong, each with a number that changes when another one comes; the guard keeps
+/// such handshakes from every other ear.
+fn wrong_keys(interface: &InterfaceName) -> BTreeMap<SourceKey, u64> {
+    let maps = UplinkMaps::open(&Pins::of_uplink(interface.clone()));
+    let sources = maps.and_then(|maps| maps.sources()).unwrap_or_default();
+    sources.into_iter().map(|(key, source)| (key, source.junk)).filter(|(_, junk)| *junk > 0).collect()
+}
+
+/// Those of them that came while we listened. In a flood they are nobody's trouble, and another finding tells of it.
+fn held_back(
+    facts: &Facts,
+    interface: &InterfaceName,
+    before: &BTreeMap<SourceKey, u64>,
+    at: SystemTime,
+) -> Vec<Heard> {
+    if facts.knocks.as_ref().is_none_or(guard::is_attack) {
+        return Vec::new();
+    }
+    let now = wrong_keys(interface);
+    let came = now.into_iter().filter(|(key, junk)| before.get(key) != Some(junk));
+    came.take(MOST)
+        .map(|(key, _)| Heard {
+            from: SocketAddr::new(address_of(key), 0),
+            at,
+            opened: Err(Sealed::OtherHub),
+        })
+        .collect()
 }
 
 async fn ask(tunnel: InterfaceName, peer: &Peer) -> (PeerName, Probe) {
