@@ -20,7 +20,7 @@ const KNOWN: [(&str, &str, u32); 6] = [
     ("6.12", "tunnel", 1583),
     ("6.12", "uplink", 6000),
     ("6.18", "tunnel", 1396),
-    ("6.18", "uplink", 6000),
+    ("6.18", "uplink", 6719),
 ];
 
 /// A change by this factor, up or down, asks for a new number in [`KNOWN`].
