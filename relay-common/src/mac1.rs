@@ -187,9 +187,9 @@ pub fn compress(chain: &mut Chain, block: &Block, length: u32, finished: u32) {
     }
 
     let mut work = Work([0; 16]);
-    for at in 0..8 {
-        work.set(at, chain[at].into());
-        work.set(8 + at, IV[at].into());
+    for (at, (&word, initial)) in chain.iter().zip(IV).enumerate() {
+        work.set(at, word.into());
+        work.set(8 + at, initial.into());
     }
     work.set(12, (IV[4] ^ length).into());
     work.set(14, (IV[6] ^ finished).into());
@@ -204,12 +204,12 @@ pub fn compress(chain: &mut Chain, block: &Block, length: u32, finished: u32) {
     round!(work: 13 11 7 14 12 1 3 9 5 0 15 4 8 6 2 10);
     round!(work: 6 15 14 9 11 3 0 8 12 2 13 7 1 4 10 5);
     round!(work: 10 2 8 4 7 6 1 5 15 11 9 14 3 12 13 0);
-    for at in 0..8 {
+    for (at, word) in chain.iter_mut().enumerate() {
         // SAFETY: references may be read and written; volatile, so that the compiler does not keep what it read above.
-        let before = unsafe { ptr::read_volatile(&raw const chain[at]) };
+        let before = unsafe { ptr::read_volatile(&raw const *word) };
         let after = before ^ (work.get(at) ^ work.get(8 + at)) as u32;
         // SAFETY: as above.
-        unsafe { ptr::write_volatile(&raw mut chain[at], after) };
+        unsafe { ptr::write_volatile(&raw mut *word, after) };
     }
 }
 

@@ -82,7 +82,7 @@ impl Scratch {
     pub(crate) fn ephemeral(&self) -> &[u32; 8] {
         let place = (&raw const self.message).cast::<u32>();
         // SAFETY: eight words of the message from its third on.
-        unsafe { &*place.add(2).cast() }
+        unsafe { &*place.wrapping_add(2).cast() }
     }
 
     /// Whether the state now is the mac1 that the message has.
@@ -112,11 +112,11 @@ impl Scratch {
 
     #[inline(always)]
     fn begin(&mut self, from: &Chain) {
-        for at in 0..8 {
+        for (place, word) in self.chain.iter_mut().zip(from) {
             // SAFETY: a reference may be read.
-            let word = unsafe { ptr::read_volatile(&raw const from[at]) };
+            let word = unsafe { ptr::read_volatile(&raw const *word) };
             // SAFETY: a reference may be written.
-            unsafe { ptr::write_volatile(&raw mut self.chain[at], word) };
+            unsafe { ptr::write_volatile(&raw mut *place, word) };
         }
     }
 }

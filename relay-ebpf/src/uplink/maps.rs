@@ -139,8 +139,9 @@ pub(crate) fn source(source: u64) -> Option<*mut UplinkSource> {
     }
     let mut nothing = MaybeUninit::<[u64; size_of::<UplinkSource>() / 8]>::uninit();
     for at in 0..size_of::<UplinkSource>() / 8 {
-        // SAFETY: `at` is in the array. Volatile, since the compiler would call `memset` instead, whose offsets vary.
-        unsafe { ptr::write_volatile(nothing.as_mut_ptr().cast::<u64>().add(at), 0) };
+        let word = nothing.as_mut_ptr().cast::<u64>().wrapping_add(at);
+        // SAFETY: the word is in the array. Volatile, since the compiler would call `memset` instead, whose offsets vary.
+        unsafe { ptr::write_volatile(word, 0) };
     }
     let map = (&raw const UPLINK_SOURCES).cast_mut().cast();
     // SAFETY: key and value are as long as the map's. Where another CPU was faster, its entry stays.

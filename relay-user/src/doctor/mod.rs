@@ -2,7 +2,7 @@
 //!
 //! [`look`] gathers [`facts::Facts`] from the kernel, the file and the daemon, and changes nothing; the checks are pure
 //! functions from facts to [`finding::Finding`]s, in the order in which one thing depends on another: [`hub`] for what
-//! runs and how it is set up, [`way`] for the firewall and the way out, [`peers`] for each peer, and [`follow`] for one
+//! runs and how it is set up, [`way`] for the firewall and the way out, [`peers`] for each peer, and [`mod@follow`] for one
 //! peer from end to end.
 //!
 //! It does its own looking and does not ask the daemon to: it runs as root anyway, it has to work where no daemon does,

@@ -108,7 +108,7 @@ fn fragments_are_the_stacks() -> Result<()> {
 #[test]
 fn what_is_odd_is_the_stacks() -> Result<()> {
     let cut = |bytes: usize| {
-        let packet = v4().carry(&Transport::Udp(1, PORT, vec![1, 0, 0, 0].repeat(37)));
+        let packet = v4().carry(&Transport::Udp(1, PORT, [1, 0, 0, 0].repeat(37)));
         framed(0x0800, &packet[..packet.len() - bytes])
     };
     expect(
