@@ -174,7 +174,7 @@ fn while_flooded<T>(
 fn lost(peer: &Netns) -> Result<u64> {
     // Lost ones are a failure to ping, which prints the same all the same.
     let mut command = peer.command("ping");
-    command.args(["-n", "-q", "-i", "0.005", "-W", "2", "-c", &PINGS.to_string(), INSIDE]);
+    command.args(["-n", "-q", "-i", "0.005", "-W", "10", "-c", &PINGS.to_string(), INSIDE]);
     let said = String::from_utf8(command.output()?.stdout)?;
     let received =
         said.split(" received").next().and_then(|text| text.rsplit(' ').next()?.parse::<u64>().ok());

@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, ensure};
 use relay_common::{UplinkVerdict, uplink::Limit};
-use relay_tests::uplink::{
-    datagram,
-    message::{COOKIE, DATA, INITIATION, RESPONSE},
+use relay_tests::{
+    guest,
+    uplink::{
+        datagram,
+        message::{COOKIE, DATA, INITIATION, RESPONSE},
+    },
 };
 
 use super::{guard, there};
@@ -32,6 +35,10 @@ fn expected(head: [u8; 4], length: usize) -> UplinkVerdict {
 
 #[test]
 fn every_type_at_every_length_in_both_families() -> Result<()> {
+    if guest::line().is_some() {
+        guest::skip("the host tries every length, and a comparison of lengths is the same to every kernel");
+        return Ok(());
+    }
     let mut guard = guard()?;
     guard.settings.junk = Limit::new(1_000_000, 1_000_000);
     guard.apply()?;
