@@ -35,10 +35,16 @@ pub(crate) fn judge(frame: &Frame) -> UplinkVerdict {
     };
     let rule = if settings.has_prefixes != 0 { maps::rule(&datagram.from) } else { PrefixRule::NONE };
     let verdict = weigh(frame, &datagram, rule);
-    if verdict.drops() {
+    if verdict.drops() && !is_blamed(verdict) {
         maps::blame(datagram.source);
     }
     verdict
+}
+
+/// Whether the source was blamed where its limits were looked at.
+#[inline(always)]
+const fn is_blamed(verdict: UplinkVerdict) -> bool {
+    matches!(verdict, UplinkVerdict::SourceRate | UplinkVerdict::JunkSource | UplinkVerdict::ReserveRate)
 }
 
 #[inline(always)]

@@ -9,7 +9,8 @@ use relay_common::{
 
 use super::maps;
 
-/// Why another handshake message of this source is not looked at. What is sent in the name of a source that has a live
+/// Why another handshake message of this source is not looked at; the source is blamed for it here, where its entry is at
+/// hand. What is sent in the name of a source that has a live
 /// session does not shut it out: wrong ones cost it nothing, and its initiations have a reserve of their own.
 #[inline(always)]
 pub(crate) fn refuse(source: u64, initiation: bool) -> Option<UplinkVerdict> {
@@ -17,16 +18,24 @@ pub(crate) fn refuse(source: u64, initiation: bool) -> Option<UplinkVerdict> {
     if let Some(reserve) = maps::live(source) {
         // SAFETY: an entry of the map, whose memory is not given back while the program runs.
         let state = unsafe { *reserve };
-        let over = initiation && settings.reserve.take(state, now).is_none();
-        return over.then_some(UplinkVerdict::ReserveRate);
+        if initiation && settings.reserve.take(state, now).is_none() {
+            maps::blame(source);
+            return Some(UplinkVerdict::ReserveRate);
+        }
+        return None;
     }
-    let entry = maps::source(source)?;
-    // SAFETY: as above.
-    if initiation && settings.source.take(unsafe { (*entry).initiations }, now).is_none() {
-        return Some(UplinkVerdict::SourceRate);
-    }
-    // SAFETY: as above.
-    settings.junk.take(unsafe { (*entry).junk }, now).is_none().then_some(UplinkVerdict::JunkSource)
+    // SAFETY: as above; one count more or less does not matter where two CPUs write.
+    let entry = unsafe { &mut *maps::source(source)? };
+    let verdict = if initiation && settings.source.take(entry.initiations, now).is_none() {
+        UplinkVerdict::SourceRate
+    } else if settings.junk.take(entry.junk, now).is_none() {
+        UplinkVerdict::JunkSource
+    } else {
+        return None;
+    };
+    entry.dropped = entry.dropped.wrapping_add(1);
+    entry.last = now;
+    Some(verdict)
 }
 
 /// Counts a handshake message whose mac1 is wrong.

@@ -4,6 +4,7 @@
 mod attached;
 mod cost;
 mod floods;
+mod frames;
 mod life;
 mod rotation;
 
