@@ -172,6 +172,9 @@ impl Guest<'_> {
                 "TMPDIR": "/tmp",
             },
         });
+        if self.options.counting {
+            plan["environment"]["RELAY_ICOUNT"] = json!("1");
+        }
         // Whoever searches with another seed does so in guests, too.
         if let Ok(seed) = std::env::var("RELAY_SEED") {
             plan["environment"]["RELAY_SEED"] = json!(seed);
