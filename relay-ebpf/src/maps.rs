@@ -68,8 +68,10 @@ pub(crate) fn end_trace() {
     // SAFETY: the map is an array of this type.
     let switches: Option<*mut Switches> = unsafe { entry(&raw const SWITCHES, 0) };
     if let Some(switches) = switches {
-        // SAFETY: an array's entries stay where they are, and this is one aligned word.
-        unsafe { (&raw mut (*switches).trace).write(0) };
+        // SAFETY: an array's entries stay where they are.
+        let word = unsafe { &raw mut (*switches).trace };
+        // SAFETY: as above, one aligned word.
+        unsafe { word.write(0) };
     }
 }
 

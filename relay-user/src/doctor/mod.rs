@@ -4,7 +4,7 @@
 //! functions from facts to [`finding::Finding`]s, in the order in which one thing depends on another: [`hub`] for what
 //! runs and how it is set up, [`way`] for the firewall and the way out, [`peers`] for each peer, with [`knocking`] for
 //! those who try in vain, [`networks`] for the way into the tunnel and [`behind`] for what is behind its other end, and
-//! [`follow`] for one peer from end to end.
+//! [`mod@follow`] for one peer from end to end.
 //!
 //! It does its own looking and does not ask the daemon to: it runs as root anyway, it has to work where no daemon does,
 //! and the daemon keeps no packet socket for the day when somebody asks.
