@@ -11,20 +11,23 @@
 
 pub mod checksum;
 mod counters;
+pub mod mac1;
 mod route;
 mod trace;
+pub mod uplink;
 mod verdict;
 
 pub use counters::{PeerCounters, Traffic};
 pub use route::{PeerSlot, Route};
 pub use trace::{Event, EventBytes, Header, Switches, Trace};
+pub use uplink::UplinkVerdict;
 pub use verdict::Verdict;
 
 /// The number of this layout. It stands in the object as a global ([`global::LAYOUT`]) and in the pin path
 /// (`/sys/fs/bpf/relay/<interface>/<LAYOUT>/`); a loader refuses an object whose number is not its own.
 ///
 /// The feature `next-layout` makes the next one, which tests upgrade to and come back from.
-pub const LAYOUT: u32 = 3 + cfg!(feature = "next-layout") as u32;
+pub const LAYOUT: u32 = 4 + cfg!(feature = "next-layout") as u32;
 
 /// How many peers have counters and take the fast path. Slots run from 0 to `MAX_PEERS - 1`; what does not fit goes
 /// by the kernel's own path.
@@ -40,6 +43,8 @@ pub const MAX_LANS: u32 = 16_384;
 pub mod program {
     /// TC classifier on the tunnel interface's ingress.
     pub const TUNNEL: &str = "tunnel";
+    /// XDP program on the interface that leads to the internet.
+    pub const UPLINK: &str = "uplink";
 }
 
 /// Names of the globals that the loader sets before it loads the object.
@@ -79,4 +84,23 @@ pub mod map {
     pub const AYA_LOGS: &str = "AYA_LOGS";
     /// aya-log's own choice.
     pub const TRACE_BUFFER: u32 = 128 << 10;
+    /// Array, 1 entry of [`crate::uplink::UplinkSettings`].
+    pub const UPLINK_SETTINGS: &str = "UPLINK_SETTINGS";
+    /// Hash `[u8; 16]` → `u32`, always 1: this machine's addresses, IPv4 ones mapped (RFC 4291 2.5.5.2).
+    pub const UPLINK_LOCAL: &str = "UPLINK_LOCAL";
+    /// LPM trie over `[u8; 16]`, IPv4 mapped → [`crate::uplink::PrefixRule`].
+    pub const UPLINK_PREFIXES: &str = "UPLINK_PREFIXES";
+    /// Hash [`crate::uplink::SourceKey`] → `u64`: sources with a live session, and the state of their
+    /// [`crate::uplink::UplinkSettings::reserve`].
+    pub const UPLINK_LIVE: &str = "UPLINK_LIVE";
+    /// LRU hash [`crate::uplink::SourceKey`] → [`crate::uplink::UplinkSource`].
+    pub const UPLINK_SOURCES: &str = "UPLINK_SOURCES";
+    /// LRU hash `[u8; 32]` (the ephemeral key of an initiation that passed) → `u64`, the time.
+    pub const UPLINK_INITIATIONS: &str = "UPLINK_INITIATIONS";
+    /// Array by [`crate::uplink::bucket`] of `u64`.
+    pub const UPLINK_BUCKETS: &str = "UPLINK_BUCKETS";
+    /// Array of cells of [`crate::uplink::turned_away`], each a `u64`.
+    pub const UPLINK_TURNED_AWAY: &str = "UPLINK_TURNED_AWAY";
+    /// Per-CPU array by [`crate::UplinkVerdict`] of `u64` packets.
+    pub const UPLINK_VERDICTS: &str = "UPLINK_VERDICTS";
 }

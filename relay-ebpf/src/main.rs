@@ -1,4 +1,5 @@
-//! `tunnel`: packets between the peers of a WireGuard hub, from decryption straight to encryption.
+//! `tunnel`: packets between the peers of a WireGuard hub, from decryption straight to encryption. (`uplink` has a folder
+//! of its own.)
 //!
 //! The program stands on the tunnel interface's ingress (TC) and sees bare, decrypted IP packets. What is provably
 //! plain goes back into the same interface, where cryptokey routing picks the peer; everything else goes to the
@@ -19,6 +20,7 @@ mod mutant;
 mod next;
 mod packet;
 mod trace;
+mod uplink;
 
 use aya_ebpf::{Global, bindings::TC_ACT_UNSPEC, macros::classifier, programs::TcContext};
 use network_types::eth::EtherType;

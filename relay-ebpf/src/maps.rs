@@ -68,8 +68,10 @@ pub(crate) fn end_trace() {
     // SAFETY: the map is an array of this type.
     let switches: Option<*mut Switches> = unsafe { entry(&raw const SWITCHES, 0) };
     if let Some(switches) = switches {
-        // SAFETY: an array's entries stay where they are, and this is one aligned word.
-        unsafe { (&raw mut (*switches).trace).write(0) };
+        // SAFETY: an array's entries stay where they are.
+        let word = unsafe { &raw mut (*switches).trace };
+        // SAFETY: as above, one aligned word.
+        unsafe { word.write(0) };
     }
 }
 
@@ -238,7 +240,7 @@ unsafe fn route<Map, K>(map: *const Map, key: &K) -> Option<Route> {
 ///
 /// The map must be an array of `V`, or a per-CPU one.
 #[inline(always)]
-unsafe fn entry<Map, V>(map: *const Map, index: u32) -> Option<*mut V> {
+pub(crate) unsafe fn entry<Map, V>(map: *const Map, index: u32) -> Option<*mut V> {
     let [high, low] = words(index);
     let key = packed([high, low, 0, 0]);
     // SAFETY: an array's keys have four bytes, and this has eight; the values are the caller's promise.
@@ -247,9 +249,9 @@ unsafe fn entry<Map, V>(map: *const Map, index: u32) -> Option<*mut V> {
 
 /// # Safety
 ///
-/// `map` must be one of the maps above, `key` point to as many bytes as its keys have, and `V` be its values' type.
+/// `map` must be one of the program's maps, `key` point to as many bytes as its keys have, and `V` be its values' type.
 #[inline(always)]
-unsafe fn look_up<Map, V>(map: *const Map, key: *const c_void) -> Option<*mut V> {
+pub(crate) unsafe fn look_up<Map, V>(map: *const Map, key: *const c_void) -> Option<*mut V> {
     // SAFETY: that of the caller.
     let value: *mut V = unsafe { bpf_map_lookup_elem(map.cast_mut().cast(), key) }.cast();
     (!value.is_null()).then_some(value)

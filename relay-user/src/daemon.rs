@@ -30,7 +30,7 @@ use crate::{
         netlink::Netlink,
     },
     metrics::{self, Reconcile},
-    report::{FastPath, Refusal, Reloaded, Stats, Status},
+    report::{FastPath, Refusal, Reloaded, Stats, Status, UplinkStats},
     service_manager::ServiceManager,
     stats,
 };
@@ -49,6 +49,9 @@ const LONGEST_REST: Duration = Duration::from_secs(15);
 
 /// How often it tries again to load a fast path that could not be loaded.
 pub(crate) const RETRY_TICKS: u32 = 30;
+
+/// How often it tries again to attach a guard that could not be attached: drivers seldom learn anything.
+const UPLINK_RETRY_TICKS: u32 = 600;
 
 /// How long the last answers may take to be read.
 pub(crate) const LAST_ANSWERS: Duration = Duration::from_secs(2);
@@ -247,6 +250,9 @@ impl Daemon {
                         self.host.retry_fast_path();
                         self.metrics.retry().await;
                     }
+                    if self.ticks.is_multiple_of(UPLINK_RETRY_TICKS) {
+                        self.host.retry_uplink();
+                    }
                     let before = cpu_time();
                     self.look().await;
                     self.manager.alive(self.in_a_line());
@@ -276,6 +282,11 @@ impl Daemon {
             && before != now
         {
             tracing::info!("fast path {now}");
+        }
+        if self.applied.uplink != applied.uplink
+            && let Some(guard) = &applied.uplink
+        {
+            tracing::info!("guard of the uplink {guard}");
         }
         self.reconcile.note(&applied.changes, &applied.problems, now);
         self.applied = applied;
@@ -342,6 +353,7 @@ impl Daemon {
         self.config = config;
         self.metrics.follow(self.config.metrics).await;
         self.host.retry_fast_path();
+        self.host.retry_uplink();
         self.host.firewall_may_have_changed();
         self.look().await;
         Ok(Reloaded { changes: self.applied.changes.clone(), problems: self.problems() })
@@ -352,7 +364,10 @@ impl Daemon {
         let device = self.host.device().map_err(|error| refuse(&error))?;
         let counters = self.host.counters().map_err(|error| refuse(&error))?;
         let desired = self.config.desired.in_force(Timestamp::now());
-        Ok(stats::collect(&desired, self.host.backend, self.fast_path(), device.as_ref(), counters.as_ref()))
+        let stats =
+            stats::collect(&desired, self.host.backend, self.fast_path(), device.as_ref(), counters.as_ref());
+        let uplink = self.host.uplink_counters().map_err(|error| refuse(&error))?;
+        Ok(Stats { uplink: uplink.as_ref().map(UplinkStats::from), ..stats })
     }
 
     async fn snapshot(&mut self) -> Result<metrics::Snapshot, Refusal> {
@@ -391,6 +406,7 @@ impl Daemon {
             home: desired.home().map(|home| stats::of_home(desired, home, device, &self.applied.observed)),
             fast_path: self.fast_path(),
             attached: self.applied.observed.attached.map(|hook| hook.to_string()),
+            uplink: self.applied.uplink.clone(),
             peers: desired.peers.len() - self.expired.len(),
             peers_connected: device.map_or(0, |device| stats::connected(device, SystemTime::now())),
             peers_expired: self.expired.iter().map(ToString::to_string).collect(),

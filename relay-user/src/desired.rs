@@ -53,6 +53,21 @@ pub struct Hub {
     pub endpoint: Option<String>,
     /// When the fast path is on.
     pub fast_path: FastPathMode,
+    /// The guard in front of the listen port.
+    pub uplink: Uplink,
+}
+
+/// `[uplink]`: the guard in front of the listen port.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Uplink {
+    /// The interface that leads to the internet; `None` for the one with the default route.
+    pub interface: Option<InterfaceName>,
+    /// How the program is attached, if at all.
+    pub mode: UplinkMode,
+    /// From there nothing gets to the listen port.
+    pub deny: BTreeSet<IpNet>,
+    /// From there handshakes are not limited. Of two prefixes of both sets the longer one counts.
+    pub allow: BTreeSet<IpNet>,
 }
 
 /// What only a home has.
@@ -123,6 +138,15 @@ impl Desired {
         match &self.role {
             Role::Hub(hub) => hub.fast_path,
             Role::Home(_) => FastPathMode::Off,
+        }
+    }
+
+    /// The guard in front of the listen port; `None` at a home, which has none that anybody dials.
+    #[must_use]
+    pub fn uplink(&self) -> Option<&Uplink> {
+        match &self.role {
+            Role::Hub(hub) => Some(&hub.uplink),
+            Role::Home(_) => None,
         }
     }
 
@@ -223,6 +247,19 @@ pub enum FastPathMode {
     /// On by the admin's explicit word, whatever the firewall says.
     Always,
     /// Never loaded.
+    Off,
+}
+
+/// `mode = "native" | "generic" | "off"`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UplinkMode {
+    /// In the driver, where it can; else not at all.
+    #[default]
+    Native,
+    /// In the kernel's stack, for drivers that cannot: dearer, and it switches GRO off on the interface.
+    Generic,
+    /// Not at all.
     Off,
 }
 

@@ -27,14 +27,16 @@ use crate::{
     lan,
     maps::Counters,
     observed::{Device, KernelRoute, Link, LinkKind, Observed, UNICAST},
-    report::FastPath,
+    report::{FastPath, Guard},
     resolver::{Resolver, is_silent},
+    uplink::{UplinkCounters, UplinkDevice, live},
 };
 
 mod apply;
 mod attachment;
 mod error;
 mod tear_down;
+mod uplink;
 
 pub use self::{
     attachment::{Attached, Attachment},
@@ -56,6 +58,7 @@ pub struct Host {
     journal: Journal,
     userspace: Option<Userspace>,
     attachment: Attachment,
+    uplink: uplink::UplinkAttachment,
     ruleset: Option<Ruleset>,
     /// At a home: where the hub's name leads.
     resolver: Resolver,
@@ -74,6 +77,8 @@ pub struct Applied {
     pub essential_failure: Option<HostError>,
     /// The fast path, decided.
     pub fast_path: Option<FastPath>,
+    /// The guard in front of the listen port; `None` at a home.
+    pub uplink: Option<Guard>,
     /// What the host was like before.
     pub observed: Observed,
 }
@@ -97,6 +102,7 @@ impl Host {
             journal: Journal::new(run_dir, &desired.interface),
             userspace: None,
             attachment: Attachment::new(Pins::new(desired.interface.clone())),
+            uplink: uplink::UplinkAttachment::new(desired.interface.clone()),
             ruleset: None,
             resolver: Resolver::default(),
             // What the kernel has kept may be of an older file.
@@ -144,6 +150,10 @@ impl Host {
         observed.maps = attached.maps;
         observed.attached = attached.hook;
         observed.fast_path_pinned = attached.pinned;
+        let device = self.uplink_device(desired, &observed).await?;
+        let peers = observed.device.as_ref().filter(|_| device.is_some());
+        let live = peers.map(|peers| live(peers, SystemTime::now())).unwrap_or_default();
+        observed.uplink = self.uplink.observe(device, live)?;
         Ok(observed)
     }
 
@@ -214,6 +224,20 @@ impl Host {
         Ok(uplinks.into_iter().filter_map(|(version, index)| Some((version, name(index?)?))).collect())
     }
 
+    /// Where the guard shall be: on the interface that the file names, else on that of IPv4's default route, else IPv6's.
+    async fn uplink_device(
+        &self,
+        desired: &Desired,
+        observed: &Observed,
+    ) -> Result<Option<UplinkDevice>, HostError> {
+        let Some(uplink) = desired.uplink() else { return Ok(None) };
+        let route =
+            || observed.uplinks.get(&Version::V4).or(observed.uplinks.get(&Version::V6))?.parse().ok();
+        let Some(name) = uplink.interface.clone().or_else(route) else { return Ok(None) };
+        let link = self.netlink.link(&name).await?;
+        Ok(link.map(|link| UplinkDevice { name, index: link.index }))
+    }
+
     async fn observe_firewall(
         &mut self,
         desired: &Desired,
@@ -277,6 +301,11 @@ impl Host {
     pub fn retry_fast_path(&mut self) {
         self.attachment.retry();
     }
+
+    /// The same of the guard in front of the listen port.
+    pub fn retry_uplink(&mut self) {
+        self.uplink.retry();
+    }
 }
 
 impl Host {
@@ -294,6 +323,14 @@ impl Host {
     /// The maps cannot be read.
     pub fn counters(&self) -> Result<Option<Counters>, HostError> {
         Ok(self.attachment.counters()?)
+    }
+
+    /// What the guard in front of the listen port counted; `None` while it is not loaded.
+    ///
+    /// # Errors
+    /// The maps cannot be read.
+    pub fn uplink_counters(&self) -> Result<Option<UplinkCounters>, HostError> {
+        Ok(self.uplink.counters()?)
     }
 
     /// Ends the embedded WireGuard, if it runs, so that its interface goes.

@@ -38,4 +38,5 @@ mod sqlite;
 pub mod stats;
 pub mod table;
 pub mod trace;
+pub mod uplink;
 pub mod watch;

@@ -144,6 +144,18 @@ pub fn render(snapshot: &Snapshot) -> String {
     for (verdict, packets) in &stats.verdicts {
         text.sample(&[interface, ("verdict", verdict)], *packets);
     }
+    if let Some(uplink) = &stats.uplink {
+        text.family(
+            "relay_uplink_packets_total",
+            Kind::Counter,
+            "Packets on the uplink, by what the guard in front of the listen port made of them",
+        );
+        for (verdicts, action) in [(&uplink.passed, "passed"), (&uplink.dropped, "dropped")] {
+            for (verdict, packets) in verdicts {
+                text.sample(&[interface, ("action", action), ("verdict", verdict)], *packets);
+            }
+        }
+    }
     let mut gauge = |name, help, value: u64| {
         text.family(name, Kind::Gauge, help);
         text.sample(&[interface], value);
@@ -151,6 +163,13 @@ pub fn render(snapshot: &Snapshot) -> String {
     // A home has none, and nobody shall be woken for that.
     if status.home.is_none() {
         gauge("relay_fast_path_enabled", "Whether the fast path is on", u64::from(stats.fast_path.is_on()));
+    }
+    if let Some(guard) = &status.uplink {
+        gauge(
+            "relay_uplink_guard_enabled",
+            "Whether the guard in front of the listen port is attached",
+            u64::from(guard.is_on()),
+        );
     }
     gauge("relay_peers", "Peers that take part", status.peers as u64);
     gauge(

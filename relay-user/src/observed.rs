@@ -22,6 +22,7 @@ use crate::{
     key::{PresharedKey, PublicKey},
     maps::DatapathState,
     name::InterfaceName,
+    uplink::UplinkObserved,
 };
 
 /// A network interface.
@@ -167,4 +168,6 @@ pub struct Observed {
     pub attached: Option<Hook>,
     /// Whether anything of it is pinned, loaded by us or by a daemon before us.
     pub fast_path_pinned: bool,
+    /// The guard in front of the listen port.
+    pub uplink: UplinkObserved,
 }

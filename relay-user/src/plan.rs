@@ -15,7 +15,7 @@ use relay_common::Route;
 
 use crate::{
     datapath_plan,
-    desired::{Backend, Desired, FastPathMode, Peer, Role},
+    desired::{Backend, Desired, FastPathMode, Peer, Role, Uplink, UplinkMode},
     firewall::{
         exit,
         opening::{Opening, Ours},
@@ -26,6 +26,7 @@ use crate::{
     maps::{self, DatapathState, MapChange, Maps},
     observed::{DevicePeer, KernelRoute, Link, Observed, ROUTE_PROTOCOL},
     report::FastPath,
+    uplink::{self, UplinkChange, UplinkDevice, UplinkObserved, UplinkState, XdpHook},
 };
 
 /// One step, with one effect and one error.
@@ -77,6 +78,12 @@ pub enum Change {
     Close(Ours),
     /// Load the program, fill its maps, and attach it or replace what is attached.
     LoadFastPath,
+    /// Take the guard off the uplink, pins included.
+    UnloadUplink,
+    /// Change what the guard goes by.
+    SetUplink(Vec<UplinkChange>),
+    /// Load the guard, fill its maps, and attach it or replace what is attached.
+    LoadUplink(UplinkDevice),
 }
 
 impl Change {
@@ -108,6 +115,12 @@ impl Change {
         }
     }
 
+    /// Whether it only follows the tunnel's life from one moment to the next, so that nobody needs to be told.
+    #[must_use]
+    pub fn is_routine(&self) -> bool {
+        matches!(self, Self::SetUplink(changes) if changes.iter().all(UplinkChange::is_routine))
+    }
+
     /// Whether it opens a way into the tunnel, so that without the guard it must not be made.
     #[must_use]
     pub fn opens_a_way(&self) -> bool {
@@ -124,6 +137,8 @@ pub fn plan(desired: &Desired, backend: Backend, observed: &Observed, fast_path:
     }
     let mut changes = Vec::new();
     let publications = datapath(desired, observed, fast_path, &mut changes);
+    // Before WireGuard has another key or port, so that the guard knows both meanwhile.
+    guard_of_uplink(desired, observed, &mut changes);
     guard(desired, observed, &mut changes);
     interface(desired, backend, observed, &mut changes);
     dial(desired, observed, &mut changes);
@@ -189,6 +204,40 @@ fn takes_away(change: &MapChange) -> bool {
         MapChange::RemoveHost(_) | MapChange::RemoveLan(_) => true,
         MapChange::AssignSlot(..) | MapChange::FreeSlot(_) => false,
     }
+}
+
+/// The guard in front of the listen port: off, or on the device that leads to the internet, with maps that say what is.
+fn guard_of_uplink(desired: &Desired, observed: &Observed, changes: &mut Vec<Change>) {
+    let UplinkObserved { device, hook, maps, pinned, .. } = &observed.uplink;
+    let wanted = desired.uplink().filter(|uplink| uplink.mode != UplinkMode::Off);
+    let (Some(uplink), Some(device)) = (wanted, device) else {
+        changes.extend(pinned.then_some(Change::UnloadUplink));
+        return;
+    };
+    match (hook, maps) {
+        // What is somebody else's is left alone, and what is ours and elsewhere guards nothing.
+        (XdpHook::Foreign(_), _) => changes.extend(pinned.then_some(Change::UnloadUplink)),
+        (XdpHook::Ours(mode), Some(state)) if *mode == uplink.mode => {
+            let writes = uplink_changes(desired, uplink, observed, state);
+            // Those that are routine stand apart: the others are told.
+            let (routine, told) = writes.into_iter().partition::<Vec<_>, _>(UplinkChange::is_routine);
+            changes.extend(
+                [told, routine].into_iter().filter(|writes| !writes.is_empty()).map(Change::SetUplink),
+            );
+        }
+        (XdpHook::Ours(_) | XdpHook::Free, _) => changes.push(Change::LoadUplink(device.clone())),
+    }
+}
+
+/// What is still to change in the guard's maps that hold `state`.
+#[must_use]
+pub fn uplink_changes(
+    desired: &Desired,
+    uplink: &Uplink,
+    observed: &Observed,
+    state: &UplinkState,
+) -> Vec<UplinkChange> {
+    uplink::diff(&uplink::wanted(desired, uplink, observed, &state.settings), state)
 }
 
 fn interface(desired: &Desired, backend: Backend, observed: &Observed, changes: &mut Vec<Change>) {
@@ -377,6 +426,9 @@ impl fmt::Display for Change {
             Self::Open(opening) => write!(f, "open the firewall: {}", opening.command),
             Self::Close(ours) => write!(f, "close what relay had opened: {}", ours.text),
             Self::LoadFastPath => f.write_str("load and attach the fast path"),
+            Self::UnloadUplink => f.write_str("take the guard off the uplink"),
+            Self::SetUplink(_) => f.write_str("change what the guard of the uplink goes by"),
+            Self::LoadUplink(device) => write!(f, "load and attach the guard of the uplink, {}", device.name),
         }
     }
 }

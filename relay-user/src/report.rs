@@ -8,9 +8,10 @@ use std::{
 };
 
 use ipnet::IpNet;
+use relay_common::UplinkVerdict;
 use serde::{Deserialize, Serialize};
 
-use crate::{desired::Backend, key::PublicKey};
+use crate::{desired::Backend, key::PublicKey, uplink::UplinkCounters};
 
 /// Counters per peer and in total.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +26,39 @@ pub struct Stats {
     pub peers: Vec<PeerStats>,
     /// Packets by what `tunnel` decided, every verdict present.
     pub verdicts: BTreeMap<String, u64>,
+    /// What the guard in front of the listen port counted; null while there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uplink: Option<UplinkStats>,
+}
+
+/// What the guard in front of the listen port counted, since it was attached first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UplinkStats {
+    /// Packets that the kernel got, by what they were.
+    pub passed: BTreeMap<String, u64>,
+    /// Packets that went no further, by the reason.
+    pub dropped: BTreeMap<String, u64>,
+}
+
+impl UplinkStats {
+    /// Packets that went no further.
+    #[must_use]
+    pub fn all_dropped(&self) -> u64 {
+        self.dropped.values().sum()
+    }
+}
+
+impl From<&UplinkCounters> for UplinkStats {
+    fn from(counters: &UplinkCounters) -> Self {
+        let counted = |drops: bool| {
+            UplinkVerdict::ALL
+                .iter()
+                .filter(|verdict| verdict.drops() == drops)
+                .map(|verdict| (verdict.name().to_owned(), counters.verdict(*verdict)))
+                .collect()
+        };
+        Self { passed: counted(false), dropped: counted(true) }
+    }
 }
 
 impl Stats {
@@ -125,6 +159,40 @@ impl std::fmt::Display for FastPath {
     }
 }
 
+/// Whether the guard in front of the listen port stands, and why not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Guard {
+    /// On or off.
+    pub state: Switch,
+    /// In words: how and where it is attached, or why it is not.
+    pub reason: String,
+}
+
+impl Guard {
+    /// On, attached like this.
+    pub fn on(reason: impl Into<String>) -> Self {
+        Self { state: Switch::On, reason: reason.into() }
+    }
+
+    /// Off, with the reason.
+    pub fn off(reason: impl Into<String>) -> Self {
+        Self { state: Switch::Off, reason: reason.into() }
+    }
+
+    /// Whether it is on.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.state == Switch::On
+    }
+}
+
+impl std::fmt::Display for Guard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let state = if self.is_on() { "on" } else { "off" };
+        write!(f, "{state}: {}", self.reason)
+    }
+}
+
 /// On or off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -166,6 +234,9 @@ pub struct Status {
     pub fast_path: FastPath,
     /// How the program is attached: `tcx`, `clsact`; `None` when it is not.
     pub attached: Option<String>,
+    /// Whether the guard in front of the listen port stands; null where nobody dials this machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uplink: Option<Guard>,
     /// Peers that take part: enabled in the file, and not expired.
     pub peers: usize,
     /// Peers with a handshake in the last three minutes (WireGuard's REJECT_AFTER_TIME, 180 s).

@@ -92,7 +92,7 @@ pub fn of(
         .iter()
         .map(|verdict| (verdict.name().to_owned(), counters.map_or(0, |counters| counters.verdict(*verdict))))
         .collect();
-    Stats { interface: interface.to_owned(), backend, fast_path, peers, verdicts }
+    Stats { interface: interface.to_owned(), backend, fast_path, peers, verdicts, uplink: None }
 }
 
 /// What a home has to say of itself besides: its hub, and its LANs.

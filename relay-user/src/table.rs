@@ -2,6 +2,8 @@
 
 use std::{fmt::Write as _, time::Duration};
 
+use relay_common::UplinkVerdict;
+
 use crate::{
     desired::Backend,
     report::{HomeStatus, LanStatus, Stats, Status},
@@ -44,6 +46,17 @@ pub fn stats(stats: &Stats, now: u64) -> String {
     };
     for (name, packets) in stats.verdicts.iter().filter(|(_, packets)| **packets > 0) {
         let _ = writeln!(text, "  {:<20} {packets:>14}", name.replace('_', " "));
+    }
+    if let Some(uplink) = &stats.uplink {
+        let handshakes = uplink.passed.get(UplinkVerdict::Initiation.name()).copied().unwrap_or(0);
+        let dropped = uplink.all_dropped();
+        let _ = writeln!(
+            text,
+            "\nthe guard of the uplink let {handshakes} initiations in and dropped {dropped} packets"
+        );
+        for (name, packets) in uplink.dropped.iter().filter(|(_, packets)| **packets > 0) {
+            let _ = writeln!(text, "  {:<20} {packets:>14}", name.replace('_', " "));
+        }
     }
     text
 }
@@ -88,6 +101,9 @@ fn of_hub(status: &Status, line: &mut impl FnMut(&str, &str)) {
     let attached =
         status.attached.as_ref().map(|attached| format!(", attached by {attached}")).unwrap_or_default();
     line("fast path", &format!("{}{attached}", status.fast_path));
+    if let Some(guard) = &status.uplink {
+        line("uplink", &format!("guard {guard}"));
+    }
     let expired = match status.peers_expired.as_slice() {
         [] => String::new(),
         names => format!("; expired: {}", names.join(", ")),
@@ -186,7 +202,7 @@ mod tests {
     use super::*;
     use crate::{
         key::PublicKey,
-        report::{Bytes, FastPath, Packets, PeerFastPath, PeerStats},
+        report::{Bytes, FastPath, Guard, Packets, PeerFastPath, PeerStats, UplinkStats},
     };
 
     fn example() -> Stats {
@@ -222,6 +238,11 @@ mod tests {
                 },
             ],
             verdicts: [("redirected".into(), 990), ("ttl_expired".into(), 10), ("mss".into(), 0)].into(),
+            uplink: Some(UplinkStats {
+                passed: [("data".into(), 8000), ("initiation".into(), 12)].into(),
+                dropped: [("bad_mac1".into(), 70_000), ("replay".into(), 0), ("source_rate".into(), 5)]
+                    .into(),
+            }),
         }
     }
 
@@ -252,6 +273,7 @@ mod tests {
                 home: None,
                 fast_path: FastPath::on("nothing on this host filters or changes traffic from peer to peer"),
                 attached: Some("clsact".into()),
+                uplink: None,
                 peers: 2,
                 peers_connected: 1,
                 peers_expired: Vec::new(),
@@ -307,6 +329,7 @@ mod tests {
             home: None,
             fast_path: FastPath::off("`chain forward { policy drop }` in table ip filter"),
             attached: Some("tcx".into()),
+            uplink: Some(Guard::on("native, on eth0")),
             peers: 2,
             peers_connected: 1,
             peers_expired: vec!["guest".into()],

@@ -12,3 +12,4 @@ pub mod packet;
 pub mod packet_socket;
 pub mod program;
 pub mod tun;
+pub mod uplink;

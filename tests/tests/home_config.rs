@@ -12,7 +12,7 @@ use std::{
 
 use ipnet::IpNet;
 use relay_user::{
-    desired::{BackendChoice, Desired, FastPathMode, Firewall, Hub, Peer, Role},
+    desired::{BackendChoice, Desired, FastPathMode, Firewall, Hub, Peer, Role, Uplink},
     key::PrivateKey,
     peer_config::wg_quick,
 };
@@ -212,7 +212,12 @@ fn hub() -> Desired {
         mtu: 1420,
         addresses: ["10.9.0.1/24", "fd52:1a9::1/64"].map(|net| net.parse::<IpNet>().expect("net")).into(),
         private_key: PrivateKey::new([1; 32]),
-        role: Role::Hub(Hub { listen_port: 51820, endpoint: None, fast_path: FastPathMode::Auto }),
+        role: Role::Hub(Hub {
+            listen_port: 51820,
+            endpoint: None,
+            fast_path: FastPathMode::Auto,
+            uplink: Uplink::default(),
+        }),
         firewall: Firewall::default(),
         peers: [(PrivateKey::new([2; 32]).public_key(), home)].into(),
     }

@@ -39,7 +39,7 @@ pub(crate) struct Args {
     /// In guests, only tests with this in their names
     #[arg(long, value_name = "TEXT")]
     filter: Option<String>,
-    /// What QEMU runs guests with: kvm is faster where it can boot a stock kernel
+    /// What QEMU runs guests with: kvm is faster where it can boot a stock kernel, icount counts instructions
     #[arg(long, value_name = "ACCEL", default_value = "tcg")]
     accelerator: String,
 }
@@ -207,6 +207,9 @@ fn mutants(env: &Env) -> Result<String> {
     Ok(format!("{ran}: {} seeded faults", faults.len()))
 }
 
+/// In place of an accelerator: QEMU emulates one processor whose clock counts its instructions.
+const ICOUNT: &str = "icount";
+
 /// Every test program but the seeded faults and the contents of packages, which say the same on any kernel, and the one
 /// that needs more of a machine.
 fn guests(env: &Env, args: &Args) -> Result<String> {
@@ -220,7 +223,8 @@ fn guests(env: &Env, args: &Args) -> Result<String> {
         kernels: args.kernels.clone(),
         program: args.program.clone(),
         filter: args.filter.clone(),
-        accelerator: args.accelerator.clone(),
+        counting: args.accelerator == ICOUNT,
+        accelerator: if args.accelerator == ICOUNT { "tcg".into() } else { args.accelerator.clone() },
         ..vm::Options::default()
     };
     let outcome = vm::run(env, &options, &programs)?;

@@ -17,6 +17,7 @@ pub fn status(place: &Place, look: &Look) -> Status {
     let now = SystemTime::now();
     let device = look.seen.as_ref().map(|seen| &seen.device);
     Status {
+        uplink: None,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
         config: None,

@@ -101,6 +101,10 @@ fn only_a_hub_has(context: &mut Context<'_>, written: &Written) {
             );
         }
     }
+    if let Some(uplink) = &written.uplink {
+        let message = "[uplink] is a hub's, and [hub] makes this the file of a home";
+        context.problems.refuse_with_hint(uplink.span(), message, "leave it out: nobody dials a home");
+    }
     if let Some(peer) = written.peers.first() {
         let message = "[[peer]] is a hub's, and [hub] makes this the file of a home";
         context.problems.refuse_with_hint(peer.span(), message, "add peers on the hub: `relay peer add`");

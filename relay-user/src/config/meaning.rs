@@ -17,6 +17,7 @@ use super::{
     home, interface, metrics,
     peers::{self, Peers},
     secret::Secret,
+    uplink,
     written::{FirewallWritten, Written},
 };
 use crate::{
@@ -77,6 +78,10 @@ pub(super) fn mean(
         .and_then(|name| interface::private_key(&mut context, interface, name, written.interface.span()));
     let firewall = firewall(&mut context, &written.firewall, name.as_ref());
     let metrics = metrics::listen(&mut context, &written.metrics);
+    let uplink = match &written.uplink {
+        Some(written) => uplink::mean(&mut context, written.get_ref(), name.as_ref()),
+        None => desired::Uplink::default(),
+    };
 
     let own = name.map(|name| Hub { name, addresses, private_key });
     let tables = home::tables(&mut context, &written);
@@ -86,7 +91,7 @@ pub(super) fn mean(
             Some((Peers { enabled: peers, disabled: BTreeMap::new() }, Role::Home(home)))
         }
         None => {
-            let hub = desired::Hub { listen_port, endpoint, fast_path: interface.fast_path };
+            let hub = desired::Hub { listen_port, endpoint, fast_path: interface.fast_path, uplink };
             Some((peers::mean(&mut context, own, &written.peers), Role::Hub(hub)))
         }
     });

@@ -19,6 +19,7 @@ mod own;
 mod peers;
 pub mod prefix;
 pub mod secret;
+mod uplink;
 mod written;
 
 use std::{

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_spanned::Spanned;
 
 use super::error::{ConfigErrors, Problems};
-use crate::desired::{BackendChoice, FastPathMode};
+use crate::desired::{BackendChoice, FastPathMode, UplinkMode};
 
 /// The tunnel's interface unless the file names another.
 pub const DEFAULT_INTERFACE: &str = "wg0";
@@ -38,6 +38,9 @@ pub struct Written {
     /// `[metrics]`.
     #[serde(default, skip_serializing_if = "is_default")]
     pub metrics: MetricsWritten,
+    /// `[uplink]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uplink: Option<Spanned<UplinkWritten>>,
     /// `[[peer]]`, each.
     #[serde(default, rename = "peer", skip_serializing_if = "Vec::is_empty")]
     pub peers: Vec<Spanned<PeerWritten>>,
@@ -121,6 +124,24 @@ pub struct MetricsWritten {
     /// `ADDRESS:PORT`, or a port alone for loopback; no TCP listener unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listen: Option<Spanned<String>>,
+}
+
+/// `[uplink]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UplinkWritten {
+    /// The one with the default route unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interface: Option<Spanned<String>>,
+    /// `native` unless given.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub mode: UplinkMode,
+    /// Prefixes from which nothing gets to the listen port.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deny: Vec<Spanned<String>>,
+    /// Prefixes from which handshakes are not limited.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allow: Vec<Spanned<String>>,
 }
 
 /// `[[peer]]`.

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::*;
 use crate::{
-    desired::{BackendChoice, FastPathMode, Firewall, Hub, Peer, Role},
+    desired::{BackendChoice, FastPathMode, Firewall, Hub, Peer, Role, Uplink},
     key::PrivateKey,
     observed::DevicePeer,
 };
@@ -58,7 +58,12 @@ fn hub(peers: impl IntoIterator<Item = (PublicKey, Peer)>) -> Desired {
         mtu: 1420,
         addresses: [net("10.9.0.1/24"), net("fd52:1a9::1/64")].into(),
         private_key: PrivateKey::new([1; 32]),
-        role: Role::Hub(Hub { listen_port: 51820, endpoint: None, fast_path: FastPathMode::Auto }),
+        role: Role::Hub(Hub {
+            listen_port: 51820,
+            endpoint: None,
+            fast_path: FastPathMode::Auto,
+            uplink: Uplink::default(),
+        }),
         firewall: Firewall::default(),
         peers: peers.into_iter().collect(),
     }

@@ -64,6 +64,21 @@ pub struct Facts {
     pub probes: BTreeMap<String, Probe>,
     /// Homes that nobody was asked behind, since there are so many.
     pub not_asked: usize,
+    /// What the guard in front of the UDP port drops; nothing where there is none, or we may not ask.
+    pub knocks: Option<Knocks>,
+}
+
+/// What the guard in front of the UDP port drops.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Knocks {
+    /// Packets a second, while we looked.
+    pub per_second: f64,
+    /// Packets since it was attached first.
+    pub dropped: u64,
+    /// Packets by reason while we looked, the most first.
+    pub reasons: Vec<(String, u64)>,
+    /// Packets by source, of those that were at it during the last minute, the most first.
+    pub sources: Vec<(String, u64)>,
 }
 
 /// Why a file is refused.

@@ -64,6 +64,8 @@ pub enum Check {
     Uplink,
     /// The network card.
     Nic,
+    /// The guard in front of the UDP port, and who tries it.
+    Guard,
     /// Whether the tunnel's packets fit the way out.
     Mtu,
     /// What peers dial.

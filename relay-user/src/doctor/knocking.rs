@@ -204,7 +204,7 @@ pub(super) fn strangers(facts: &Facts, config: &Config) -> Vec<Finding> {
             Ok(Opened { from: key, .. }) => stranger(facts, config, *from, key),
             Err(Sealed::OtherHub) => Some(Finding::warning(
                 Check::Initiation,
-                format!("{from} tries to shake hands with another hub's key"),
+                format!("{} tries to shake hands with another hub's key", from.ip()),
                 format!(
                     "its file's PublicKey is not this hub's, {}: was the hub made anew? `relay peer show NAME` prints \
                      the right one",

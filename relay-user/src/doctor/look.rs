@@ -1,5 +1,6 @@
 //! Gathers the facts. Nothing on the host is changed; pings go through the tunnel.
 
+mod knocks;
 mod tunnel;
 
 use std::{
@@ -75,6 +76,7 @@ pub async fn look(files: &Files, peer: Option<&str>, say: impl Fn(&str)) -> anyh
         device: None,
         probes: BTreeMap::new(),
         not_asked: 0,
+        knocks: None,
     };
     if root {
         facts.kernel_wireguard = Some(wireguard::kernel_available().map_err(|error| error.to_string()));
@@ -106,6 +108,7 @@ pub async fn look(files: &Files, peer: Option<&str>, say: impl Fn(&str)) -> anyh
         facts.endpoint = Some(resolve(endpoint).await);
     }
     if root {
+        facts.knocks = knocks::look(&desired.interface).await;
         tunnel::look(&mut facts, &desired, port, peer, say).await;
     }
     Ok(facts)
@@ -218,6 +221,9 @@ fn is_drift(change: &Change) -> bool {
         Change::LoadFastPath
             | Change::UnloadFastPath
             | Change::SetMaps(_)
+            | Change::LoadUplink(_)
+            | Change::UnloadUplink
+            | Change::SetUplink(_)
             | Change::Open(_)
             | Change::Close(_)
     )

@@ -4,7 +4,7 @@
 //! functions from facts to [`finding::Finding`]s, in the order in which one thing depends on another: [`hub`] for what
 //! runs and how it is set up, [`way`] for the firewall and the way out, [`peers`] for each peer, with [`knocking`] for
 //! those who try in vain, [`networks`] for the way into the tunnel and [`behind`] for what is behind its other end, and
-//! [`follow`] for one peer from end to end.
+//! [`mod@follow`] for one peer from end to end.
 //!
 //! It does its own looking and does not ask the daemon to: it runs as root anyway, it has to work where no daemon does,
 //! and the daemon keeps no packet socket for the day when somebody asks.
@@ -14,6 +14,7 @@ pub mod ear;
 pub mod facts;
 pub mod finding;
 pub mod follow;
+mod guard;
 pub mod hub;
 pub mod initiation;
 pub mod knocking;
@@ -34,13 +35,15 @@ use self::{
 /// The whole hub.
 #[must_use]
 pub fn examine(facts: &Facts) -> Report {
-    Report::new([hub::findings(facts), way::findings(facts), peers::findings(facts)].concat())
+    Report::new(
+        [hub::findings(facts), way::findings(facts), guard::findings(facts), peers::findings(facts)].concat(),
+    )
 }
 
 /// One peer from end to end; of the hub only what is amiss.
 #[must_use]
 pub fn follow(facts: &Facts, peer: &str) -> Report {
-    let hub = [hub::findings(facts), way::findings(facts)].concat();
+    let hub = [hub::findings(facts), way::findings(facts), guard::findings(facts)].concat();
     let amiss = hub.into_iter().filter(Finding::is_amiss);
     Report::new(amiss.chain(follow::findings(facts, peer)).collect())
 }

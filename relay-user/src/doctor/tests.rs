@@ -128,6 +128,7 @@ fn healthy() -> Facts {
         ..Observed::default()
     };
     let status = Status {
+        uplink: None,
         version: env!("CARGO_PKG_VERSION").into(),
         pid: 42,
         config: Some("/nonexistent/relay.toml".into()),
@@ -196,6 +197,7 @@ fn healthy() -> Facts {
         device: Some(device()),
         probes: BTreeMap::from([("home".to_owned(), probe)]),
         not_asked: 0,
+        knocks: None,
     }
 }
 

@@ -53,7 +53,7 @@ pub fn of_home(desired: &Desired, lan_interfaces: &BTreeMap<IpNet, String>) -> V
 mod tests {
     use super::*;
     use crate::{
-        desired::{BackendChoice, FastPathMode, Firewall, Hub, Role},
+        desired::{BackendChoice, FastPathMode, Firewall, Hub, Role, Uplink},
         key::{PrivateKey, PublicKey},
     };
 
@@ -79,7 +79,12 @@ mod tests {
             mtu: 1420,
             addresses: ["10.9.0.1/24", "fd52:1a9::1/64"].map(|text| text.parse().expect("a prefix")).into(),
             private_key: PrivateKey::new([9; 32]),
-            role: Role::Hub(Hub { listen_port: 51820, endpoint: None, fast_path: FastPathMode::Auto }),
+            role: Role::Hub(Hub {
+                listen_port: 51820,
+                endpoint: None,
+                fast_path: FastPathMode::Auto,
+                uplink: Uplink::default(),
+            }),
             firewall: Firewall::default(),
             peers: (1..).map(|number| PublicKey::new([number; 32])).zip(peers).collect(),
         };

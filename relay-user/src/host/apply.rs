@@ -20,6 +20,7 @@ use crate::{
     observed::Observed,
     plan::{self, Change, plan},
     report::FastPath,
+    uplink::{self, UplinkState},
 };
 
 /// Rounds of observe, plan and apply in one look.
@@ -62,11 +63,21 @@ impl Host {
             if change == Change::LoadFastPath && self.attachment.failure().is_some() {
                 continue;
             }
+            if let Change::LoadUplink(device) = &change
+                && self.uplink.failure(Some(device)).is_some()
+            {
+                continue;
+            }
             match self.apply(&change, desired, &observed).await {
+                Ok(()) if change.is_routine() => {}
                 Ok(()) => {
                     let told = change.told(desired);
                     tracing::info!("{}: {told}", self.interface);
                     applied.changes.push(told);
+                }
+                // A hub without it is as it was before there was one: `status` says so, and nobody is woken.
+                Err(cause) if let Change::LoadUplink(device) = change => {
+                    self.uplink.failed(device, chain(&cause));
                 }
                 Err(cause) => {
                     guarded &= change != Change::ReplaceTable;
@@ -92,6 +103,8 @@ impl Host {
             applied.problems.extend(self.home_problems(home, &observed));
         }
         applied.fast_path = Some(self.decide(desired, &observed));
+        let failure = self.uplink.failure(observed.uplink.device.as_ref());
+        applied.uplink = desired.uplink().map(|uplink| uplink::judge(uplink, &observed.uplink, failure));
         applied.observed = observed;
     }
 
@@ -156,6 +169,13 @@ impl Host {
                 nft::close(ours).await?;
             }
             Change::LoadFastPath => self.load_fast_path(desired).await?,
+            Change::UnloadUplink => self.uplink.unload()?,
+            Change::SetUplink(changes) => self.uplink.set(changes)?,
+            Change::LoadUplink(device) => {
+                let Some(uplink) = desired.uplink() else { return Ok(()) };
+                let fill = |state: &UplinkState| plan::uplink_changes(desired, uplink, observed, state);
+                self.uplink.load(device.clone(), uplink.mode, fill)?;
+            }
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use crate::{
     desired::InterfaceName,
     error::chain,
     kernel::{
-        datapath::{self, Pins},
+        datapath::{self, Pins, uplink},
         firewall as nft,
         netlink::Netlink,
         sysctl::{Journal, Restored, Sysctl},
@@ -26,6 +26,9 @@ pub async fn tear_down(netlink: &Netlink, interface: &InterfaceName, run_dir: &P
     let pins = Pins::new(interface.clone());
     let loaded = pins.exist();
     note(&mut done, "took the fast path off", datapath::remove(&pins).map(|()| loaded));
+    let pins = Pins::of_uplink(interface.clone());
+    let guarded = pins.exist();
+    note(&mut done, "took the guard off the uplink", uplink::remove(&pins).map(|()| guarded));
     note(&mut done, "removed the interface", remove_link(netlink, interface).await);
     note(&mut done, "removed a dead daemon's socket", userspace::remove_leftovers(interface));
     let journal = Journal::new(run_dir, interface);

@@ -160,6 +160,7 @@ fn written(hub: &hub::Hub, peers: &[peers::Decided]) -> Written {
         fast_path: Default::default(),
     };
     Written {
+        uplink: None,
         interface: spanned(interface),
         hub: None,
         home: None,

@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     desired::Backend,
     key::PublicKey,
-    report::{Bytes, FastPath, PeerFastPath},
+    report::{Bytes, FastPath, Guard, PeerFastPath, UplinkStats},
 };
 
 fn snapshot() -> Snapshot {
@@ -37,6 +37,7 @@ fn snapshot() -> Snapshot {
             home: None,
             fast_path: FastPath::on("nothing is in its way"),
             attached: Some("tcx".into()),
+            uplink: Some(Guard::on("native, on eth0")),
             peers: 2,
             peers_connected: 1,
             peers_expired: vec!["guest".into()],
@@ -50,6 +51,10 @@ fn snapshot() -> Snapshot {
             fast_path: FastPath::on("nothing is in its way"),
             peers: vec![peer("home", 1), peer("Zoë's \"x\" \\ y", 2)],
             verdicts: [("redirected".into(), 990), ("ttl_expired".into(), 10)].into(),
+            uplink: Some(UplinkStats {
+                passed: [("data".into(), 1000), ("initiation".into(), 3)].into(),
+                dropped: [("bad_mac1".into(), 77), ("unknown_type".into(), 0)].into(),
+            }),
         },
         reconcile: Reconcile { runs: 7, changes: 12, failures: 1, last: 1_795_000_000_250 },
         history: Some(true),

@@ -1,7 +1,7 @@
 //! Snapshots of whole configurations: what is printed is a promise.
 
 use super::*;
-use crate::desired::{BackendChoice, FastPathMode, Firewall, Hub, Role};
+use crate::desired::{BackendChoice, FastPathMode, Firewall, Hub, Role, Uplink};
 
 fn key(number: u8) -> PublicKey {
     PublicKey::new([number; 32])
@@ -29,7 +29,12 @@ fn hub(addresses: &[&str], peers: &[Peer]) -> Desired {
         mtu: 1420,
         addresses: addresses.iter().map(|net| net.parse().expect("net")).collect(),
         private_key: PrivateKey::new([200; 32]),
-        role: Role::Hub(Hub { listen_port: 51820, endpoint: None, fast_path: FastPathMode::Auto }),
+        role: Role::Hub(Hub {
+            listen_port: 51820,
+            endpoint: None,
+            fast_path: FastPathMode::Auto,
+            uplink: Uplink::default(),
+        }),
         firewall: Firewall::default(),
         peers: (1..).map(key).zip(peers.iter().cloned()).collect(),
     }

@@ -1,12 +1,13 @@
 //! The plan as tables of data: what shall be, what is, what is still to do.
 
 mod home;
+mod uplink;
 
 use std::net::IpAddr;
 
 use super::*;
 use crate::{
-    desired::{BackendChoice, Firewall, Hub, InterfaceName},
+    desired::{BackendChoice, Firewall, Hub, InterfaceName, Uplink, UplinkMode},
     firewall::{analysis::TunnelForwarding, packet::Version},
     kernel::datapath::Hook,
     key::PrivateKey,
@@ -41,7 +42,12 @@ fn desired() -> Desired {
         mtu: 1420,
         addresses: ["10.9.0.1/24".parse().unwrap(), "fd52:1a9::1/64".parse().unwrap()].into(),
         private_key: PrivateKey::new([9; 32]),
-        role: Role::Hub(Hub { listen_port: 51820, endpoint: None, fast_path: FastPathMode::Auto }),
+        role: Role::Hub(Hub {
+            listen_port: 51820,
+            endpoint: None,
+            fast_path: FastPathMode::Auto,
+            uplink: Uplink::default(),
+        }),
         firewall: Firewall::default(),
         peers: [
             (key(1), peer("home", "10.9.0.2", Some("192.168.40.0/24"))),
@@ -270,7 +276,12 @@ fn a_reload_touches_only_the_peer_it_is_about() {
 fn off_takes_the_program_away_and_asks_for_nothing_else() {
     let mut desired = desired();
     let mut observed = settled(&desired);
-    desired.role = Role::Hub(Hub { listen_port: 51820, endpoint: None, fast_path: FastPathMode::Off });
+    desired.role = Role::Hub(Hub {
+        listen_port: 51820,
+        endpoint: None,
+        fast_path: FastPathMode::Off,
+        uplink: Uplink::default(),
+    });
     let off = FastPath::off("test");
     assert_eq!(plan(&desired, Backend::Kernel, &observed, &off), [Change::UnloadFastPath]);
     observed.maps = None;

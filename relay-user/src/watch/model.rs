@@ -109,6 +109,7 @@ pub struct Model {
     last: Option<(Duration, Stats)>,
     recent: HashMap<PublicKey, Recent>,
     verdict_rates: BTreeMap<String, f64>,
+    guard_drops: Option<f64>,
     /// In what order peers stand.
     pub order: Order,
     /// Whether from the other end.
@@ -145,6 +146,11 @@ impl Model {
                 });
                 recent.fast_share = moved.fast_share();
             }
+            self.guard_drops = before
+                .uplink
+                .as_ref()
+                .zip(stats.uplink.as_ref())
+                .map(|(before, now)| grown(before.all_dropped(), now.all_dropped()) as f64 / seconds);
             self.verdict_rates = stats
                 .verdicts
                 .iter()
@@ -179,6 +185,12 @@ impl Model {
             received: sum.received + recent.rate().received,
             sent: sum.sent + recent.rate().sent,
         })
+    }
+
+    /// Packets per second that the guard in front of the listen port dropped; `None` while there is none.
+    #[must_use]
+    pub fn guard_drops(&self) -> Option<f64> {
+        self.guard_drops
     }
 
     /// Packets redirected ÷ packets seen since the last look; `None` when it saw none.

@@ -55,8 +55,11 @@ fn head_lines(model: &Model) -> Vec<Line<'static>> {
         Some(trouble) => trouble.clone(),
         None => {
             let share = model.fast_path_share().map_or_else(|| "-".to_owned(), percent);
+            // In front, since a narrow terminal cuts the line off.
+            let guard = model.guard_drops().filter(|&drops| drops >= 1.0);
+            let guard = guard.map(|drops| format!("guard drops {drops:.0}/s  ")).unwrap_or_default();
             format!(
-                "received {}  sent {}  by the fast path {share} of packets  {} peers",
+                "{guard}received {}  sent {}  by the fast path {share} of packets  {} peers",
                 rate(total.received),
                 rate(total.sent),
                 stats.peers.len()
@@ -225,7 +228,7 @@ pub(crate) mod tests {
     use crate::{
         desired::Backend,
         key::PublicKey,
-        report::{Bytes, FastPath, Packets, PeerFastPath},
+        report::{Bytes, FastPath, Packets, PeerFastPath, UplinkStats},
         watch::model::Act,
     };
 
@@ -250,6 +253,7 @@ pub(crate) mod tests {
 
     pub(crate) fn stats(peers: Vec<PeerStats>) -> Stats {
         Stats {
+            uplink: None,
             interface: "wg0".into(),
             backend: Backend::Kernel,
             fast_path: FastPath::on("nothing on this host filters or changes tunnel-to-tunnel traffic"),
@@ -302,6 +306,19 @@ pub(crate) mod tests {
         model.act(Act::Sort);
         model.act(Act::Reverse);
         insta::assert_snapshot!(screen(132, 30, &model));
+    }
+
+    #[test]
+    fn a_flood_is_told_in_the_head() {
+        let mut model = Model::default();
+        for second in 0..=3_u64 {
+            let dropped = [("unknown_type".into(), 12_000 * second)].into();
+            let uplink = Some(UplinkStats { passed: [].into(), dropped });
+            let look = Stats { uplink, ..stats(vec![peer("home", 0, 0)]) };
+            model.take(Duration::from_secs(second), look);
+        }
+        assert!(screen(80, 24, &model).contains("guard drops 12000/s  received"));
+        assert!(!screen(80, 24, &minute()).contains("guard"));
     }
 
     #[test]

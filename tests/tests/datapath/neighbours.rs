@@ -1,6 +1,9 @@
 //! What it leaves behind (nothing), and what it leaves alone.
 
-use std::{fs, path::Path};
+use std::path::Path;
+
+use aya::{Ebpf, programs::SchedClassifier};
+use relay_common::program;
 
 use super::*;
 
@@ -44,6 +47,15 @@ fn another_interfaces_pins_are_left_alone() {
     });
 }
 
+/// Pins a program that is nobody's of ours to `/sys/fs/bpf/foreign`.
+fn pin_foreign() -> Result<()> {
+    let mut ebpf = Ebpf::load(EMBEDDED)?;
+    let program: &mut SchedClassifier =
+        ebpf.program_mut(program::TUNNEL).context("the object has no tunnel")?.try_into()?;
+    program.load()?;
+    Ok(program.pin("/sys/fs/bpf/foreign")?)
+}
+
 #[test]
 fn other_programs_are_listed() {
     on_each_hook(|hook| {
@@ -51,9 +63,7 @@ fn other_programs_are_listed() {
         drop(start(&interface(&tunnel)?, hook)?);
         ensure!(datapath::foreign_programs(tunnel.index(), &pins())?.is_empty());
         run("tc qdisc replace dev wg0 clsact")?;
-        let object = tempfile::NamedTempFile::new()?;
-        fs::write(object.path(), EMBEDDED)?;
-        run(&format!("bpftool prog load {} /sys/fs/bpf/foreign type classifier", object.path().display()))?;
+        pin_foreign()?;
         run("tc filter add dev wg0 ingress pref 7 bpf direct-action object-pinned /sys/fs/bpf/foreign")?;
         let foreign = datapath::foreign_programs(tunnel.index(), &pins())?;
         ensure!(foreign.len() == 1 && foreign[0].contains("priority 7"), "{foreign:?}");
@@ -88,12 +98,7 @@ fn a_qdisc_that_was_added_goes_again() {
         ensure!(redirected(&PinnedMaps::open(&pins())?)? == 1, "the counters are gone");
         datapath::remove(&pins())?;
         if hook == Hook::Clsact {
-            let object = tempfile::NamedTempFile::new()?;
-            fs::write(object.path(), EMBEDDED)?;
-            run(&format!(
-                "bpftool prog load {} /sys/fs/bpf/foreign type classifier",
-                object.path().display()
-            ))?;
+            pin_foreign()?;
             run("tc filter add dev wg0 egress bpf direct-action object-pinned /sys/fs/bpf/foreign")?;
             ensure!(!datapath::remove_qdisc(interface.index)?, "removed from under a filter");
             run("tc filter delete dev wg0 egress")?;

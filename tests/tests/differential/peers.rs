@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use ipnet::IpNet;
 use relay_user::{
     datapath_plan::{desired_maps, diff},
-    desired::{BackendChoice, Desired, FastPathMode, Firewall, Hub, Peer, Role},
+    desired::{BackendChoice, Desired, FastPathMode, Firewall, Hub, Peer, Role, Uplink},
     kernel::netlink::Netlink,
     key::{PrivateKey, PublicKey},
     maps::{DatapathState, MapChange},
@@ -46,7 +46,12 @@ pub(crate) fn desired() -> Result<Desired> {
         mtu: MTU.into(),
         addresses: prefixes(&["10.9.0.1/24", "fd52:1a9::1/64"]),
         private_key: HUB_KEY.clone(),
-        role: Role::Hub(Hub { listen_port: 51820, endpoint: None, fast_path: FastPathMode::Auto }),
+        role: Role::Hub(Hub {
+            listen_port: 51820,
+            endpoint: None,
+            fast_path: FastPathMode::Auto,
+            uplink: Uplink::default(),
+        }),
         firewall: Firewall::default(),
         peers: BTreeMap::from([
             (*PHONE, peer("phone", &["10.9.0.3", "fd52:1a9::3"], &[])?),

@@ -16,8 +16,11 @@ mod without;
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
-use relay_tests::{lab::relay, netns::Netns};
+use anyhow::{Context as _, Result, ensure};
+use relay_tests::{
+    lab::relay,
+    netns::{Netns, wait_for},
+};
 
 /// Five times what the slowest of these waits took on a busy machine with two cores.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -37,6 +40,11 @@ fn machine(role: &str) -> Result<Netns> {
          ip link set eth0 up
          ip route add default via 198.51.100.1"
     ))?;
+    // The kernel tells of a carrier up to a second after it is there.
+    wait_for("the carrier", DEADLINE, || {
+        ensure!(machine.run("ip link show dev eth0")?.contains("state UP"));
+        Ok(())
+    })?;
     Ok(machine)
 }
 

@@ -172,6 +172,9 @@ impl Guest<'_> {
                 "TMPDIR": "/tmp",
             },
         });
+        if self.options.counting {
+            plan["environment"]["RELAY_ICOUNT"] = json!("1");
+        }
         // Whoever searches with another seed does so in guests, too.
         if let Ok(seed) = std::env::var("RELAY_SEED") {
             plan["environment"]["RELAY_SEED"] = json!(seed);
@@ -186,7 +189,7 @@ fn add_data(tree: &mut Tree, folder: &Path) -> Result<()> {
     for entry in entries {
         let path = entry.with_context(|| format!("reading {}", folder.display()))?.path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if path.is_dir() && !["build", "mutants", "target"].contains(&name) {
+        if path.is_dir() && !["build", "check", "mutants", "target"].contains(&name) {
             add_data(tree, &path)?;
         } else if path.is_file() {
             tree.put(&path, Entry::Copy(path.clone()));

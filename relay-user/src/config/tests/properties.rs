@@ -80,6 +80,7 @@ prop_compose! {
         peers in proptest::collection::vec(some_peer(), 0..5),
     ) -> Written {
         Written {
+            uplink: None,
             interface: spanned(InterfaceWritten {
                 name: None,
                 listen_port: listen_port.map(spanned),

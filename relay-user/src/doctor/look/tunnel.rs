@@ -11,10 +11,13 @@ use futures::future::join_all;
 use ipnet::{IpNet, Ipv4Net};
 use tokio::task::spawn_blocking;
 
-use super::super::{
-    ear::{self, Ear},
-    facts::{Ears, Facts},
-    probe::{self, Probe},
+use super::{
+    super::{
+        ear::{self, Ear},
+        facts::{Ears, Facts},
+        probe::{self, Probe},
+    },
+    knocks,
 };
 use crate::{
     desired::{Desired, Peer},
@@ -58,14 +61,20 @@ pub(super) async fn look(
         let names: Vec<&str> = asked.iter().map(|peer| peer.name.as_str()).collect();
         say(&format!("asking what answers through the tunnel, and behind it: {}", names.join(", ")));
     }
+    let wrong_keys = knocks::wrong_keys(&desired.interface);
     let ear = async { if listens { listen(desired, port).await } else { Ears::Unused } };
     let questions = asked.into_iter().map(|peer| ask(desired.interface.clone(), peer));
     let (ears, probes) = tokio::join!(ear, join_all(questions));
     facts.ears = ears;
     facts.probes = probes.into_iter().map(|(name, probe)| (name.to_string(), probe)).collect();
     facts.not_asked = not_asked;
+    let over = ear::until_over(facts.heard(), SystemTime::now());
+    if let Ears::Listened { heard, .. } = &mut facts.ears {
+        let knocks = facts.knocks.as_ref();
+        heard.extend(knocks::held_back(knocks, &desired.interface, &wrong_keys, SystemTime::now()));
+    }
     let (true, Ok(host)) = (listens, &facts.host) else { return };
-    tokio::time::sleep(ear::until_over(facts.heard(), SystemTime::now())).await;
+    tokio::time::sleep(over).await;
     let read = tokio::task::block_in_place(|| wireguard::read(&desired.interface, host.backend));
     if let Ok(Some(device)) = read {
         facts.device = Some(device);

@@ -70,6 +70,33 @@ pub enum DatapathError {
         /// The system call's error.
         source: io::Error,
     },
+    /// The driver cannot run XDP programs, or not as it is set up.
+    #[error(
+        "the driver of {interface} takes no XDP program ({detail}); `mode = \"generic\"` under [uplink] would run it in \
+         the kernel's stack, which costs more and switches GRO off there"
+    )]
+    NoNativeXdp {
+        /// The interface.
+        interface: String,
+        /// The kernel's words.
+        detail: String,
+    },
+    /// Only one XDP program can be on an interface.
+    #[error("another XDP program is on {interface}, which relay leaves alone")]
+    XdpTaken {
+        /// The interface.
+        interface: String,
+    },
+    /// The kernel said yes and shows something else.
+    #[error(
+        "the kernel took the XDP program for {interface} and then shows {found}; relay has taken it off again"
+    )]
+    NotInstalled {
+        /// The interface.
+        interface: String,
+        /// What it shows.
+        found: String,
+    },
     /// A system call failed for another reason.
     #[error("cannot {act}: {detail}")]
     Kernel {

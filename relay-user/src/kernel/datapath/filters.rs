@@ -1,4 +1,4 @@
-//! Netlink's view of the ingress hook: the filters of clsact.
+//! Netlink's view of an interface's hooks: the filters of clsact, and XDP.
 
 use std::{
     io,
@@ -12,6 +12,7 @@ use rtnetlink::{
     },
     packet_route::{
         RouteNetlinkMessage,
+        link::{LinkAttribute, LinkMessage, LinkXdp},
         tc::{TcAttribute, TcBpfFlags, TcFilterBpf, TcFilterBpfOption, TcHandle, TcMessage, TcOption},
     },
     sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE},
@@ -155,6 +156,25 @@ fn filter(message: &TcMessage) -> Option<Filter> {
         }
     }
     Some(filter)
+}
+
+/// What an interface's XDP hook has; nothing where there is no such interface.
+pub(super) fn xdp(ifindex: u32) -> io::Result<Vec<LinkXdp>> {
+    let mut message = LinkMessage::default();
+    message.header.index = ifindex;
+    let replies = match request(RouteNetlinkMessage::GetLink(message), NLM_F_ACK) {
+        Err(error) if error.raw_os_error() == Some(nix::libc::ENODEV) => return Ok(Vec::new()),
+        other => other?,
+    };
+    let attributes = replies.into_iter().filter_map(|reply| match reply {
+        Reply::Message(RouteNetlinkMessage::NewLink(link)) => Some(link.attributes),
+        _ => None,
+    });
+    let xdp = attributes.flatten().find_map(|attribute| match attribute {
+        LinkAttribute::Xdp(xdp) => Some(xdp),
+        _ => None,
+    });
+    Ok(xdp.unwrap_or_default())
 }
 
 /// One request on a socket of its own, which belongs to the calling thread's network namespace.

@@ -118,7 +118,7 @@ fn link_on(interface: &Interface, pins: &Pins) -> Result<Option<FdLink>, Datapat
     Ok(attached.iter().any(|attached| attached.link == info.id()).then_some(link))
 }
 
-fn pinned_link(pins: &Pins) -> Result<Option<FdLink>, DatapathError> {
+pub(super) fn pinned_link(pins: &Pins) -> Result<Option<FdLink>, DatapathError> {
     let path = pins.link();
     match PinnedLink::from_pin(&path) {
         Ok(link) => Ok(Some(FdLink::from(link))),
@@ -139,7 +139,7 @@ fn tcx_ingress(ifindex: u32) -> Result<Vec<tcx::Attached>, DatapathError> {
     }
 }
 
-fn unpin_link(pins: &Pins) -> Result<(), DatapathError> {
+pub(super) fn unpin_link(pins: &Pins) -> Result<(), DatapathError> {
     // With a handle open the last reference goes when it is closed, so the program is off the hook on return; without,
     // the kernel would take it off some time later.
     let link = pinned_link(pins);

@@ -1,6 +1,6 @@
 //! The pinned maps: what they must look like, reading them, and one write for each change.
 
-use std::{collections::BTreeMap, io, net::IpAddr, path::PathBuf};
+use std::{collections::BTreeMap, io, net::IpAddr};
 
 use aya::maps::{
     Array, HashMap, LpmTrie, Map, MapData, MapError, MapType, PerCpuArray, PerCpuValues, lpm_trie::Key,
@@ -10,31 +10,23 @@ use relay_common::{
     MAX_HOSTS, MAX_LANS, MAX_PEERS, PeerCounters, PeerSlot, Route, Switches, Trace, Verdict, map,
 };
 
-use super::{DatapathError, Pins, error::errno, pins, switches::Switchboard};
+use super::{
+    DatapathError, Pins,
+    shape::{self, Shape, absent_is_fine, data, is_full, shape},
+    switches::Switchboard,
+};
 use crate::{
     key::PublicKey,
     maps::{Counters, DatapathState, MapChange},
 };
-
-/// A map as `relay_common` describes it; sizes in bytes.
-struct Shape {
-    name: &'static str,
-    kind: MapType,
-    key: usize,
-    value: usize,
-    entries: u32,
-}
-
-const fn shape(name: &'static str, kind: MapType, key: usize, value: usize, entries: u32) -> Shape {
-    Shape { name, kind, key, value, entries }
-}
 
 const ROUTE: usize = size_of::<Route>();
 
 /// A peer's counters as words, which can be summed one by one.
 type Words = [u64; size_of::<PeerCounters>() / size_of::<u64>()];
 
-const SHAPES: [Shape; 11] = [
+/// Every one of them.
+pub(super) const SHAPES: &[Shape] = &[
     shape(map::SWITCHES, MapType::Array, 4, size_of::<Switches>(), 1),
     shape(map::HOSTS4, MapType::Hash, 4, ROUTE, MAX_HOSTS),
     shape(map::HOSTS6, MapType::Hash, 16, ROUTE, MAX_HOSTS),
@@ -47,40 +39,6 @@ const SHAPES: [Shape; 11] = [
     shape(map::TRACED, MapType::PerCpuArray, 4, 8, 1),
     shape(map::AYA_LOGS, MapType::RingBuf, 0, 0, map::TRACE_BUFFER),
 ];
-
-impl Shape {
-    /// Says how a map differs; `None` when it is as described.
-    fn difference(&self, map: &MapData) -> Result<Option<String>, MapError> {
-        let info = map.info()?;
-        let found = (info.map_type()?, info.key_size(), info.value_size(), info.max_entries());
-        let expected = (self.kind, self.key as u32, self.value as u32, self.entries);
-        Ok((found != expected).then(|| {
-            format!("map {} has (type, key, value, entries) {found:?}, not {expected:?}", self.name)
-        }))
-    }
-}
-
-/// The pin of each map, by name.
-pub(super) fn pin_paths(pins: &Pins) -> impl Iterator<Item = (&'static str, PathBuf)> {
-    let folder = pins.maps();
-    SHAPES.iter().map(move |shape| (shape.name, folder.join(shape.name)))
-}
-
-/// Unpins maps that are not as this layout describes them: leftovers of a build that did not raise its number. A
-/// program that uses them keeps them until it is replaced.
-pub(super) fn unpin_leftovers(pins: &Pins) -> Result<(), DatapathError> {
-    for (shape, (_, path)) in SHAPES.iter().zip(pin_paths(pins)) {
-        if !path.exists() {
-            continue;
-        }
-        let as_described =
-            MapData::from_pin(&path).is_ok_and(|map| matches!(shape.difference(&map), Ok(None)));
-        if !as_described {
-            pins::remove_all(&path)?;
-        }
-    }
-    Ok(())
-}
 
 /// The maps of one interface.
 pub struct PinnedMaps {
@@ -102,37 +60,14 @@ impl PinnedMaps {
     /// # Errors
     /// [`DatapathError::NotLoaded`] where there are none, [`DatapathError::Denied`] without CAP_BPF.
     pub fn open(pins: &Pins) -> Result<Self, DatapathError> {
-        let folder = pins.maps();
-        Self::from_source(|name| {
-            MapData::from_pin(folder.join(name)).and_then(Map::from_map_data).map_err(|error| {
-                let absent = errno(&error).is_some_and(|error| error.kind() == io::ErrorKind::NotFound);
-                if absent {
-                    not_loaded(pins)
-                } else {
-                    DatapathError::map(format!("open the map {}", folder.join(name).display()), &error)
-                }
-            })
-        })
+        Self::from_source(|name| shape::open(pins, name))
     }
 
     /// Takes the maps from wherever `source` finds them by name, and checks that they are as described.
     pub(super) fn from_source(
-        mut source: impl FnMut(&'static str) -> Result<Map, DatapathError>,
+        source: impl FnMut(&'static str) -> Result<Map, DatapathError>,
     ) -> Result<Self, DatapathError> {
-        let mut maps = BTreeMap::new();
-        for shape in &SHAPES {
-            let map = source(shape.name)?;
-            let difference = data(&map).map_or_else(
-                || Ok(Some(format!("map {} is of another kind", shape.name))),
-                |data| shape.difference(data),
-            );
-            let difference =
-                difference.map_err(|error| DatapathError::map(format!("read map {}", shape.name), &error))?;
-            if let Some(difference) = difference {
-                return Err(DatapathError::BadObject(difference));
-            }
-            maps.insert(shape.name, map);
-        }
+        let maps = shape::take(SHAPES, source)?;
         let switches = maps.get(map::SWITCHES).and_then(data).map(Switchboard::of);
         let switches = switches
             .unwrap_or_else(|| Err(io::ErrorKind::NotFound.into()))
@@ -308,36 +243,6 @@ fn key6(lan: &Ipv6Net) -> Key<[u8; 16]> {
 
 fn prefix(address: IpAddr, length: u32) -> Option<IpNet> {
     IpNet::new(address, u8::try_from(length).ok()?).ok()
-}
-
-/// The map's own data, for the kinds that relay has.
-const fn data(map: &Map) -> Option<&MapData> {
-    match map {
-        Map::Array(data)
-        | Map::HashMap(data)
-        | Map::LpmTrie(data)
-        | Map::PerCpuArray(data)
-        | Map::RingBuf(data) => Some(data),
-        _ => None,
-    }
-}
-
-/// A hash map that is full says E2BIG (kernel/bpf/hashtab.c), a trie ENOSPC (kernel/bpf/lpm_trie.c).
-fn is_full(error: &MapError) -> bool {
-    use nix::libc::{E2BIG, ENOSPC};
-    errno(error).and_then(io::Error::raw_os_error).is_some_and(|code| code == E2BIG || code == ENOSPC)
-}
-
-fn absent_is_fine(result: Result<(), MapError>) -> Result<(), MapError> {
-    match result {
-        Err(error)
-            if matches!(error, MapError::KeyNotFound)
-                || errno(&error).is_some_and(|error| error.kind() == io::ErrorKind::NotFound) =>
-        {
-            Ok(())
-        }
-        other => other,
-    }
 }
 
 fn act(change: &MapChange) -> String {

@@ -16,9 +16,11 @@ mod hook;
 mod maps;
 mod object;
 mod pins;
+mod shape;
 mod switches;
 mod tcx;
 mod tracer;
+pub mod uplink;
 
 use aya::{
     Btf, Ebpf, EbpfLoader,
@@ -92,13 +94,17 @@ impl Datapath {
         object::check(object)?;
         interface.check()?;
         pins.create()?;
-        maps::unpin_leftovers(&pins)?;
+        shape::unpin_leftovers(maps::SHAPES, &pins)?;
 
         let mut loader = EbpfLoader::new();
         // The program reads no kernel structures, so it needs no kernel BTF either.
         loader.btf(None::<&Btf>);
-        for (name, path) in maps::pin_paths(&pins) {
+        for (name, path) in shape::pin_paths(maps::SHAPES, &pins) {
             loader.map_pin_path(name, path);
+        }
+        // The other program's maps come with the object, and would take memory for nothing.
+        for name in shape::names(uplink::SHAPES) {
+            loader.map_max_entries(name, 1);
         }
         let act = format!("load the fast path for {}", interface.name);
         let mut ebpf = loader.load(object).map_err(|error| DatapathError::object(&*act, error))?;

@@ -5,7 +5,8 @@
 //! /sys/fs/bpf/relay/<interface>/<LAYOUT>/…    the maps of that layout
 //! ```
 //!
-//! An interface of another network namespace has a folder `<interface>@<inode of the namespace>`.
+//! An interface of another network namespace has a folder `<interface>@<inode of the namespace>`, the guard in front of
+//! an interface's port `<interface>@uplink`. No interface has an `@` in its name.
 
 use std::{
     fs, io,
@@ -30,8 +31,8 @@ pub const PIN_ROOT: &str = "/sys/fs/bpf/relay";
 pub struct Pins {
     root: PathBuf,
     interface: InterfaceName,
-    /// The inode of the interface's network namespace, if that is not our own.
-    namespace: Option<u64>,
+    /// What follows the interface's name, where something does.
+    of: Option<String>,
 }
 
 impl Pins {
@@ -43,13 +44,19 @@ impl Pins {
 
     /// Under another folder, whose parent is a bpf file system's mount point.
     pub fn under(root: impl Into<PathBuf>, interface: InterfaceName) -> Self {
-        Self { root: root.into(), interface, namespace: None }
+        Self { root: root.into(), interface, of: None }
     }
 
     /// Under [`PIN_ROOT`], of an interface of another network namespace; `None` for our own.
     #[must_use]
     pub fn in_namespace(interface: InterfaceName, inode: Option<u64>) -> Self {
-        Self { root: PIN_ROOT.into(), interface, namespace: inode }
+        Self { root: PIN_ROOT.into(), interface, of: inode.map(|inode| inode.to_string()) }
+    }
+
+    /// Under [`PIN_ROOT`], of the guard in front of the port of a tunnel interface.
+    #[must_use]
+    pub fn of_uplink(interface: InterfaceName) -> Self {
+        Self { root: PIN_ROOT.into(), interface, of: Some("uplink".into()) }
     }
 
     /// The interface they belong to.
@@ -61,9 +68,8 @@ impl Pins {
     /// The interface's folder.
     #[must_use]
     pub fn folder(&self) -> PathBuf {
-        self.root.join(match self.namespace {
-            // No interface has an `@` in its name.
-            Some(inode) => format!("{}@{inode}", self.interface),
+        self.root.join(match &self.of {
+            Some(of) => format!("{}@{of}", self.interface),
             None => self.interface.to_string(),
         })
     }

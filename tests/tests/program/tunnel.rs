@@ -1,4 +1,4 @@
-//! The eBPF program packet by packet. The rows are data in `relay_tests::program`; here stands what must hold for them.
+//! `tunnel` packet by packet. The rows are data in `relay_tests::program`; here stands what must hold for them.
 
 use std::collections::BTreeSet;
 

@@ -1,0 +1,80 @@
+//! How a verdict is reached. What costs nothing comes first, and whoever is over a limit is not looked at any closer: a
+//! flood is to cost as little as can be. Nothing here acts; what a verdict does stands in the program's entry.
+
+use network_types::udp::UdpHdr;
+use relay_common::{UplinkVerdict, uplink::PrefixRule};
+
+use super::{
+    frame::Frame,
+    handshake::{self, INITIATION, RESPONSE},
+    maps,
+    parse::{Datagram, NO_KIND, parse},
+};
+
+/// Types of messages (whitepaper 5.4.6, 5.4.7) beside [`INITIATION`] and [`RESPONSE`], with the three reserved bytes behind
+/// them.
+const COOKIE: u64 = 3;
+const DATA: u64 = 4;
+
+/// Lengths of messages, of data the smallest: its header and the seal of an empty packet.
+const INITIATION_LEN: u32 = 148;
+const RESPONSE_LEN: u32 = 92;
+const COOKIE_LEN: u32 = 64;
+const SMALLEST_DATA: u32 = 32;
+
+/// The verdict for a frame. A source that has something dropped is remembered for it.
+#[inline(always)]
+pub(crate) fn judge(frame: &Frame) -> UplinkVerdict {
+    let Some(settings) = maps::settings() else { return UplinkVerdict::NotOurs };
+    if settings.port == 0 {
+        return UplinkVerdict::NotOurs;
+    }
+    let datagram = match parse(frame, settings.port as u16) {
+        Ok(datagram) => datagram,
+        Err(verdict) => return verdict,
+    };
+    let rule = if settings.has_prefixes != 0 { maps::rule(&datagram.from) } else { PrefixRule::NONE };
+    let verdict = weigh(frame, &datagram, rule);
+    if verdict.drops() && !is_blamed(verdict) {
+        maps::blame(datagram.source);
+    }
+    verdict
+}
+
+/// Whether the source was blamed where its limits were looked at.
+#[inline(always)]
+const fn is_blamed(verdict: UplinkVerdict) -> bool {
+    matches!(verdict, UplinkVerdict::SourceRate | UplinkVerdict::JunkSource | UplinkVerdict::ReserveRate)
+}
+
+#[inline(always)]
+fn weigh(frame: &Frame, datagram: &Datagram, rule: PrefixRule) -> UplinkVerdict {
+    if rule == PrefixRule::DENY {
+        return UplinkVerdict::Denied;
+    }
+    if datagram.udp_length != datagram.ip_length {
+        return UplinkVerdict::LengthMismatch;
+    }
+    let Some(length) = datagram.udp_length.checked_sub(UdpHdr::LEN as u32) else {
+        return UplinkVerdict::LengthMismatch;
+    };
+    if length < 4 {
+        return UplinkVerdict::WrongLength;
+    }
+    let right = match datagram.kind {
+        DATA => length >= SMALLEST_DATA,
+        INITIATION => length == INITIATION_LEN,
+        RESPONSE => length == RESPONSE_LEN,
+        COOKIE => length == COOKIE_LEN,
+        NO_KIND => return UplinkVerdict::Odd,
+        _ => return UplinkVerdict::UnknownType,
+    };
+    if !right {
+        return UplinkVerdict::WrongLength;
+    }
+    match datagram.kind {
+        DATA => UplinkVerdict::Data,
+        COOKIE => UplinkVerdict::Cookie,
+        _ => handshake::weigh(frame, datagram, rule == PrefixRule::ALLOW),
+    }
+}

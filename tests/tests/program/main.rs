@@ -1,0 +1,4 @@
+//! The eBPF programs packet by packet.
+
+mod tunnel;
+mod uplink;
