@@ -4,7 +4,8 @@
 //! kernel's own routing would not choose.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet, HashSet},
     net::IpAddr,
 };
 
@@ -68,16 +69,13 @@ pub fn desired_maps(
 ) -> Maps {
     let (slots, overflow) = assign(tunnel.peers.keys(), slots);
     let elsewhere = elsewhere(tunnel, ifindex, routes);
-    let inward: BTreeSet<IpNet> = routes
-        .iter()
-        .filter(|route| into_tunnel(route, ifindex))
-        .map(|route| route.destination.trunc())
-        .collect();
+    let inward: Covers =
+        routes.iter().filter(|route| into_tunnel(route, ifindex)).map(|route| route.destination).collect();
     let route_to = |prefix: &IpNet| match tunnel.routes {
         Routes::Relay => Some(our_route(&tunnel.addresses, prefix)),
-        Routes::SomebodyElse => covering(&inward, prefix),
+        Routes::SomebodyElse => inward.length(prefix),
     };
-    let claimed: BTreeSet<IpNet> = tunnel.peers.values().flatten().map(IpNet::trunc).collect();
+    let claimed: Covers = tunnel.peers.values().flatten().copied().collect();
 
     let mut ways: BTreeMap<IpNet, Route> = BTreeMap::new();
     for (key, prefixes) in &tunnel.peers {
@@ -88,7 +86,7 @@ pub fn desired_maps(
             let enclosed = prefixes
                 .iter()
                 .map(IpNet::trunc)
-                .filter(|prefix| prefix.supernet().is_some_and(|wider| covering(&claimed, &wider).is_some()));
+                .filter(|prefix| prefix.supernet().is_some_and(|wider| claimed.length(&wider).is_some()));
             ways.extend(enclosed.map(|prefix| (prefix, Route::STACK)));
             continue;
         };
@@ -184,12 +182,29 @@ fn elsewhere(tunnel: &Tunnel, ifindex: u32, routes: &[KernelRoute]) -> Vec<IpNet
         .collect()
 }
 
-/// The length of the most specific of `prefixes` that covers a prefix.
-pub(crate) fn covering(prefixes: &BTreeSet<IpNet>, prefix: &IpNet) -> Option<u8> {
-    // Looked up by length, since there may be ten thousand of both.
-    (0..=prefix.prefix_len()).rev().find(|&length| {
-        IpNet::new(prefix.addr(), length).is_ok_and(|wider| prefixes.contains(&wider.trunc()))
-    })
+/// Prefixes, to be asked for the one that covers another.
+pub(crate) struct Covers {
+    prefixes: HashSet<IpNet>,
+    /// Their lengths, longest first: there may be ten thousand of them, of two or three lengths.
+    lengths: BTreeSet<Reverse<u8>>,
+}
+
+impl FromIterator<IpNet> for Covers {
+    fn from_iter<T: IntoIterator<Item = IpNet>>(prefixes: T) -> Self {
+        let prefixes: HashSet<IpNet> = prefixes.into_iter().map(|prefix| prefix.trunc()).collect();
+        let lengths = prefixes.iter().map(|prefix| Reverse(prefix.prefix_len())).collect();
+        Self { prefixes, lengths }
+    }
+}
+
+impl Covers {
+    /// The length of the most specific one that covers a prefix.
+    pub(crate) fn length(&self, prefix: &IpNet) -> Option<u8> {
+        let lengths = self.lengths.iter().map(|Reverse(length)| *length);
+        lengths.filter(|length| *length <= prefix.prefix_len()).find(|&length| {
+            IpNet::new(prefix.addr(), length).is_ok_and(|wider| self.prefixes.contains(&wider.trunc()))
+        })
+    }
 }
 
 /// As the program does it: by the tunnel, whatever the next hop, up to the tunnel's MTU.
