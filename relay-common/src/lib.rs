@@ -11,6 +11,7 @@
 
 pub mod checksum;
 mod counters;
+mod direct;
 pub mod mac1;
 mod route;
 mod trace;
@@ -18,6 +19,7 @@ pub mod uplink;
 mod verdict;
 
 pub use counters::{PeerCounters, Traffic};
+pub use direct::Direct;
 pub use route::{PeerSlot, Route};
 pub use trace::{Event, EventBytes, Header, Switches, Trace};
 pub use uplink::UplinkVerdict;
@@ -60,7 +62,10 @@ pub mod global {
 pub mod map {
     /// Array, 1 entry of [`crate::Switches`], which can be mapped into memory.
     pub const SWITCHES: &str = "SWITCHES";
-    /// Hash `[u8; 4]` → [`crate::Route`]: single IPv4 addresses.
+    /// Array, [`crate::Direct::PLACES`] entries of [`crate::Direct`], which can be mapped into memory: single IPv4
+    /// addresses, each at the place that its lower half says.
+    pub const DIRECT4: &str = "DIRECT4";
+    /// Hash `[u8; 4]` → [`crate::Route`]: single IPv4 addresses whose place in DIRECT4 another one has.
     pub const HOSTS4: &str = "HOSTS4";
     /// Hash `[u8; 16]` → [`crate::Route`]: single IPv6 addresses.
     pub const HOSTS6: &str = "HOSTS6";

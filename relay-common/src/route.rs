@@ -25,6 +25,12 @@ impl Route {
         Self { slot }
     }
 
+    /// As it stands in memory.
+    #[inline(always)]
+    pub(crate) const fn from_bytes(bytes: [u8; 4]) -> Self {
+        Self { slot: u32::from_ne_bytes(bytes) }
+    }
+
     /// The peer's slot; `None` says that the stack decides.
     #[must_use]
     #[inline(always)]

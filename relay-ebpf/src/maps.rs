@@ -14,7 +14,7 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use relay_common::{
-    MAX_HOSTS, MAX_LANS, MAX_PEERS, PeerCounters, PeerSlot, Route, Switches, Trace, Traffic, Verdict,
+    Direct, MAX_HOSTS, MAX_LANS, MAX_PEERS, PeerCounters, PeerSlot, Route, Switches, Trace, Traffic, Verdict,
 };
 
 use crate::mutant;
@@ -24,6 +24,9 @@ const ON_DEMAND: usize = BPF_F_NO_PREALLOC as usize;
 
 #[btf_map]
 static SWITCHES: Array<Switches, 1, { BPF_F_MMAPABLE as usize }> = Array::new();
+
+#[btf_map]
+static DIRECT4: Array<Direct, { Direct::PLACES as usize }, { BPF_F_MMAPABLE as usize }> = Array::new();
 
 #[btf_map]
 static HOSTS4: HashMap<[u8; 4], Route, { MAX_HOSTS as usize }, ON_DEMAND> = HashMap::new();
@@ -172,11 +175,12 @@ fn add(traffic: &mut Traffic, packets: u64, bytes: u32) {
     traffic.bytes = traffic.bytes.wrapping_add(bytes.into());
 }
 
-/// The exact match, else the longest prefix: so that the tries stay as small as the LANs are few.
+/// The exact match, else the longest prefix: so that the tries stay as small as the LANs are few. Of the exact ones the
+/// table is asked first, since that costs no call.
 #[inline(always)]
 fn route4(address: &[u16; 2]) -> Option<Route> {
     // SAFETY: the map's keys are the four bytes of an address, its values routes.
-    let host = || unsafe { route(&raw const HOSTS4, address) };
+    let host = || direct(address).or_else(|| unsafe { route(&raw const HOSTS4, address) });
     let lan = || {
         let [high, low] = words(32);
         let key = [packed([high, low, address[0], address[1]])];
@@ -184,6 +188,18 @@ fn route4(address: &[u16; 2]) -> Option<Route> {
         unsafe { route(&raw const LANS4, &key) }
     };
     if mutant::LPM_BEFORE_EXACT { lan().or_else(host) } else { host().or_else(lan) }
+}
+
+/// What stands in the table for the address.
+#[inline(always)]
+fn direct(address: &[u16; 2]) -> Option<Route> {
+    let ([a, b], [c, d]) = (address[0].to_ne_bytes(), address[1].to_ne_bytes());
+    let address = [a, b, c, d];
+    // SAFETY: the map is an array of this type.
+    let entry: *mut Direct = unsafe { entry(&raw const DIRECT4, Direct::place(address)) }?;
+    // SAFETY: an array's entries stay where they are. Read as the one word as which userspace writes it.
+    let entry = Direct::from_word(unsafe { entry.cast::<u64>().read_volatile() });
+    (entry.is_of(address) || mutant::PLACE_IS_ENOUGH).then(|| entry.route())
 }
 
 /// As [`route4`].

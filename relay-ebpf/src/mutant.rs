@@ -31,6 +31,7 @@ mutants! {
     MTU_IGNORED = "mutant-mtu-ignored";
     OPTIONS_FORWARDED = "mutant-options-forwarded";
     PASS_ENDS_CHAIN = "mutant-pass-ends-chain";
+    PLACE_IS_ENOUGH = "mutant-place-is-enough";
     ROUTING_HEADER_FORWARDED = "mutant-routing-header-forwarded";
     SAME_PEER_FORWARDED = "mutant-same-peer-forwarded";
     SWITCH_IGNORED = "mutant-switch-ignored";

@@ -39,6 +39,7 @@ const MUTANTS: &[(&str, &[&str])] = &[
     ),
     ("mutant-options-forwarded", &["v4 options are the stack's"]),
     ("mutant-pass-ends-chain", &["a martian destination is the stack's", "what is not IP goes to the stack"]),
+    ("mutant-place-is-enough", &["an address is told from its neighbours in the table"]),
     ("mutant-routing-header-forwarded", &["v6 other extension headers are the stack's"]),
     ("mutant-same-peer-forwarded", &["one peer's hairpin is the stack's"]),
     ("mutant-switch-ignored", &["off sends everything to the stack"]),

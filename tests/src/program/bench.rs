@@ -15,7 +15,7 @@ use aya::{
 };
 use aya_log::EbpfLogger;
 use log::{Log, Metadata, Record};
-use relay_common::{Event, PeerCounters, PeerSlot, Switches, Verdict, global, map, program};
+use relay_common::{Direct, Event, PeerCounters, PeerSlot, Switches, Verdict, global, map, program};
 use relay_user::kernel::datapath;
 
 use super::{Given, Setup, net};
@@ -275,8 +275,19 @@ fn fill(ebpf: &mut Ebpf) -> Result<()> {
     fn map<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut aya::maps::Map> {
         ebpf.map_mut(name).with_context(|| format!("the object has no map {name}"))
     }
-    let mut hosts: HashMap<_, [u8; 4], u32> = map(ebpf, map::HOSTS4)?.try_into()?;
+    let mut crowded = Vec::new();
+    let mut table: Array<_, u64> = map(ebpf, map::DIRECT4)?.try_into()?;
     for (address, route) in net::hosts4() {
+        let place = Direct::place(address.octets());
+        match Direct::new(address.octets(), route) {
+            Some(entry) if table.get(&place, 0)? == 0 => {
+                table.set(place, bytemuck::cast::<_, u64>(entry), 0)?
+            }
+            _ => crowded.push((address, route)),
+        }
+    }
+    let mut hosts: HashMap<_, [u8; 4], u32> = map(ebpf, map::HOSTS4)?.try_into()?;
+    for (address, route) in crowded {
         hosts.insert(address.octets(), bytemuck::cast::<_, u32>(route), 0)?;
     }
     let mut hosts: HashMap<_, [u8; 16], u32> = map(ebpf, map::HOSTS6)?.try_into()?;

@@ -36,6 +36,12 @@ pub(super) enum Place {
     Better,
     /// In nobody's prefixes.
     Nobody,
+    /// A single address that shares its lower half with the home peer's, which is the laptop's.
+    Twin,
+    /// In nobody's prefixes, with the lower half of the home peer's address.
+    Lookalike,
+    /// In nobody's prefixes, with a lower half that no other address has.
+    Alone,
     /// A peer whose slot is beyond the counters.
     Beyond,
 }
@@ -79,6 +85,9 @@ pub(super) fn v4(place: Place) -> Ipv4Addr {
         Place::Printer => [192, 168, 40, 70],
         Place::Kept => [192, 168, 40, 1],
         Place::Better => [192, 168, 40, 200],
+        Place::Twin => [10, 77, 0, 2],
+        Place::Lookalike => [10, 78, 0, 2],
+        Place::Alone => [10, 9, 99, 99],
         Place::Nobody => [198, 51, 100, 7],
     }
     .into()
@@ -96,18 +105,22 @@ pub(super) fn v6(place: Place) -> Ipv6Addr {
         Place::Printer => [0xfd00, 0x40, 0, 0, 0x4000, 0, 0, 0x70],
         Place::Kept => [0xfd00, 0x40, 0, 0, 0, 0, 0, 1],
         Place::Better => [0xfd00, 0x40, 0, 0, 0x8000, 0, 0, 0x200],
+        Place::Twin => [0xfd52, 0x1aa, 0, 0, 0, 0, 0, 2],
+        Place::Lookalike => [0xfd52, 0x1ab, 0, 0, 0, 0, 0, 2],
+        Place::Alone => [0xfd52, 0x1a9, 0, 0, 0, 0, 99, 99],
         Place::Nobody => [0x2001, 0xdb8, 0, 0, 0, 0, 0, 7],
     }
     .into()
 }
 
-const HOSTS: [(Place, Route); 7] = [
+const HOSTS: [(Place, Route); 8] = [
     (Place::Hub, Route::STACK),
     (Place::Home, Route::peer(HOME)),
     (Place::Phone, Route::peer(PHONE)),
     (Place::Laptop, Route::peer(LAPTOP)),
     (Place::Printer, Route::peer(PHONE)),
     (Place::Kept, Route::STACK),
+    (Place::Twin, Route::peer(LAPTOP)),
     (Place::Beyond, Route::peer(PEERS)),
 ];
 

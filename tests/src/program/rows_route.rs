@@ -20,6 +20,10 @@ pub(super) fn rows() -> Vec<Row> {
             both(there_and_back::<Ipv4>, there_and_back::<Ipv6>),
         ),
         row("a single address comes before a prefix", both(precedence::<Ipv4>, precedence::<Ipv6>)),
+        row(
+            "an address is told from its neighbours in the table",
+            both(neighbourhood::<Ipv4>, neighbourhood::<Ipv6>),
+        ),
         row("the hub's own addresses are the stack's", both(local::<Ipv4>, local::<Ipv6>)),
         row("the subnet's broadcast is the stack's", broadcast()),
         row("an unknown destination is the stack's", both(nowhere::<Ipv4>, nowhere::<Ipv6>)),
@@ -50,6 +54,19 @@ fn forwarded<I: Family>(from: Place, to: Place, way: (u32, u32)) -> Case {
 
 fn punted<I: Family>(from: Place, to: Place, verdict: Verdict) -> Case {
     Case::punted(format!("{} {from:?} to {to:?}", I::NAME), &I::between(from, to), &transport(), verdict)
+}
+
+/// Addresses that end alike are as different as any.
+fn neighbourhood<I: Family>() -> Vec<Case> {
+    vec![
+        forwarded::<I>(Place::Home, Place::Twin, (HOME, LAPTOP)),
+        forwarded::<I>(Place::Twin, Place::Home, (LAPTOP, HOME)),
+        forwarded::<I>(Place::Phone, Place::Twin, (PHONE, LAPTOP)),
+        punted::<I>(Place::Phone, Place::Lookalike, Verdict::UnknownDestination),
+        punted::<I>(Place::Lookalike, Place::Phone, Verdict::UnknownSource),
+        punted::<I>(Place::Phone, Place::Alone, Verdict::UnknownDestination),
+        punted::<I>(Place::Alone, Place::Phone, Verdict::UnknownSource),
+    ]
 }
 
 fn peers<I: Family>() -> Vec<Case> {

@@ -7,11 +7,12 @@ use aya::maps::{
 };
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use relay_common::{
-    MAX_HOSTS, MAX_LANS, MAX_PEERS, PeerCounters, PeerSlot, Route, Switches, Trace, Verdict, map,
+    Direct, MAX_HOSTS, MAX_LANS, MAX_PEERS, PeerCounters, PeerSlot, Route, Switches, Trace, Verdict, map,
 };
 
 use super::{
     DatapathError, Pins,
+    hosts4::{Hosts4, Table},
     shape::{self, Shape, absent_is_fine, data, is_full, shape},
     switches::Switchboard,
 };
@@ -28,6 +29,7 @@ type Words = [u64; size_of::<PeerCounters>() / size_of::<u64>()];
 /// Every one of them.
 pub(super) const SHAPES: &[Shape] = &[
     shape(map::SWITCHES, MapType::Array, 4, size_of::<Switches>(), 1),
+    shape(map::DIRECT4, MapType::Array, 4, size_of::<Direct>(), Direct::PLACES),
     shape(map::HOSTS4, MapType::Hash, 4, ROUTE, MAX_HOSTS),
     shape(map::HOSTS6, MapType::Hash, 16, ROUTE, MAX_HOSTS),
     shape(map::LANS4, MapType::LpmTrie, 4 + 4, ROUTE, MAX_LANS),
@@ -43,7 +45,7 @@ pub(super) const SHAPES: &[Shape] = &[
 /// The maps of one interface.
 pub struct PinnedMaps {
     pub(super) switches: Switchboard,
-    hosts4: HashMap<MapData, [u8; 4], u32>,
+    hosts4: Hosts4,
     hosts6: HashMap<MapData, [u8; 16], u32>,
     lans4: LpmTrie<MapData, [u8; 4], u32>,
     lans6: LpmTrie<MapData, [u8; 16], u32>,
@@ -68,18 +70,20 @@ impl PinnedMaps {
         source: impl FnMut(&'static str) -> Result<Map, DatapathError>,
     ) -> Result<Self, DatapathError> {
         let maps = shape::take(SHAPES, source)?;
-        let switches = maps.get(map::SWITCHES).and_then(data).map(Switchboard::of);
-        let switches = switches
-            .unwrap_or_else(|| Err(io::ErrorKind::NotFound.into()))
-            .map_err(|error| DatapathError::io(format!("map {} into memory", map::SWITCHES), &error))?;
-        Self::typed(switches, maps).map_err(|error| DatapathError::map("open the maps", &error))
+        let switches = mapped(&maps, map::SWITCHES, Switchboard::of)?;
+        let table = mapped(&maps, map::DIRECT4, Table::of)?;
+        Self::typed(switches, table, maps).map_err(|error| DatapathError::map("open the maps", &error))
     }
 
-    fn typed(switches: Switchboard, mut maps: BTreeMap<&'static str, Map>) -> Result<Self, MapError> {
+    fn typed(
+        switches: Switchboard,
+        table: Table,
+        mut maps: BTreeMap<&'static str, Map>,
+    ) -> Result<Self, MapError> {
         let mut take = |name: &str| maps.remove(name).ok_or(MapError::ElementNotFound);
         Ok(Self {
             switches,
-            hosts4: take(map::HOSTS4)?.try_into()?,
+            hosts4: Hosts4::new(table, take(map::HOSTS4)?.try_into()?),
             hosts6: take(map::HOSTS6)?.try_into()?,
             lans4: take(map::LANS4)?.try_into()?,
             lans6: take(map::LANS6)?.try_into()?,
@@ -102,10 +106,9 @@ impl PinnedMaps {
     fn state(&self) -> Result<DatapathState, MapError> {
         let mut state = DatapathState { enabled: self.switches.fast_path(), ..DatapathState::default() };
         state.slots = self.owners()?;
-        for entry in self.hosts4.iter() {
-            let (address, route) = entry?;
-            state.hosts.insert(IpAddr::from(address), bytemuck::cast(route));
-        }
+        self.hosts4.read(|address, route| {
+            state.hosts.insert(IpAddr::from(address), route);
+        })?;
         for entry in self.hosts6.iter() {
             let (address, route) = entry?;
             state.hosts.insert(IpAddr::from(address), bytemuck::cast(route));
@@ -204,15 +207,11 @@ impl PinnedMaps {
                 self.peers.insert(key.as_bytes(), slot, 0)
             }
             MapChange::FreeSlot(key) => absent_is_fine(self.peers.remove(key.as_bytes())),
-            MapChange::SetHost(IpAddr::V4(address), route) => {
-                self.hosts4.insert(address.octets(), word(*route), 0)
-            }
+            MapChange::SetHost(IpAddr::V4(address), route) => self.hosts4.set(address.octets(), *route),
             MapChange::SetHost(IpAddr::V6(address), route) => {
                 self.hosts6.insert(address.octets(), word(*route), 0)
             }
-            MapChange::RemoveHost(IpAddr::V4(address)) => {
-                absent_is_fine(self.hosts4.remove(&address.octets()))
-            }
+            MapChange::RemoveHost(IpAddr::V4(address)) => self.hosts4.remove(address.octets()),
             MapChange::RemoveHost(IpAddr::V6(address)) => {
                 absent_is_fine(self.hosts6.remove(&address.octets()))
             }
@@ -227,6 +226,18 @@ impl PinnedMaps {
 /// That there is no fast path where its maps would be.
 pub(super) fn not_loaded(pins: &Pins) -> DatapathError {
     DatapathError::NotLoaded { interface: pins.interface().to_string(), path: pins.maps() }
+}
+
+/// Maps the memory of a map into ours.
+fn mapped<T>(
+    maps: &BTreeMap<&'static str, Map>,
+    name: &'static str,
+    of: fn(&MapData) -> io::Result<T>,
+) -> Result<T, DatapathError> {
+    let mapped = maps.get(name).and_then(data).map(of);
+    mapped
+        .unwrap_or_else(|| Err(io::ErrorKind::NotFound.into()))
+        .map_err(|error| DatapathError::io(format!("map {name} into memory"), &error))
 }
 
 fn word(route: Route) -> u32 {

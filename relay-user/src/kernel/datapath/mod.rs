@@ -13,6 +13,8 @@
 mod error;
 mod filters;
 mod hook;
+mod hosts4;
+mod mapped;
 mod maps;
 mod object;
 mod pins;

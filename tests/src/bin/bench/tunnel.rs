@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use aya::{
     Ebpf, EbpfLoader,
     maps::{Array, HashMap, LpmTrie, Map, lpm_trie::Key},
     programs::{SchedClassifier, TcAttachType},
 };
-use relay_common::{Route, Switches, global, map, program};
+use relay_common::{Direct, Route, Switches, global, map, program};
 
 use crate::{net::Routes, programs::attach};
 
@@ -46,9 +46,12 @@ impl Tunnel {
 
     fn fill(&mut self, routes: &Routes) -> Result<()> {
         let value = |route: Route| bytemuck::cast::<_, u32>(route);
-        let mut hosts: HashMap<_, [u8; 4], u32> = self.map(map::HOSTS4)?.try_into()?;
+        let mut table: Array<_, u64> = self.map(map::DIRECT4)?.try_into()?;
         for (address, route) in &routes.hosts4 {
-            hosts.insert(address.octets(), value(*route), 0)?;
+            let place = Direct::place(address.octets());
+            let entry = Direct::new(address.octets(), *route).context("0.0.0.0 is nobody's")?;
+            ensure!(table.get(&place, 0)? == 0, "two addresses of one place");
+            table.set(place, bytemuck::cast::<_, u64>(entry), 0)?;
         }
         let mut hosts: HashMap<_, [u8; 16], u32> = self.map(map::HOSTS6)?.try_into()?;
         for (address, route) in &routes.hosts6 {

@@ -1,0 +1,67 @@
+//! Single IPv4 addresses: a table by their lower halves, and the hash map of those whose place another one has.
+//!
+//! `tunnel` asks the table first. A table's place is one word, written whole through memory: a write by system call may be
+//! one of bytes, and looking at 65,536 places would be as many calls.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use aya::maps::{HashMap, MapData, MapError};
+use relay_common::{Direct, Route};
+
+use super::{mapped::Mapped, shape::absent_is_fine};
+
+/// The table's places.
+pub(super) type Table = Mapped<[AtomicU64; Direct::PLACES as usize]>;
+
+/// Both of them.
+pub(super) struct Hosts4 {
+    table: Table,
+    rest: HashMap<MapData, [u8; 4], u32>,
+}
+
+impl Hosts4 {
+    pub(super) const fn new(table: Table, rest: HashMap<MapData, [u8; 4], u32>) -> Self {
+        Self { table, rest }
+    }
+
+    /// Every address with its route; of one that stands in both, the table's, as `tunnel` has it.
+    pub(super) fn read(&self, mut each: impl FnMut([u8; 4], Route)) -> Result<(), MapError> {
+        for entry in self.rest.iter() {
+            let (address, route) = entry?;
+            each(address, bytemuck::cast(route));
+        }
+        for place in self.table.iter() {
+            let entry = Direct::from_word(place.load(Ordering::Relaxed));
+            if let Some(address) = entry.address() {
+                each(address, entry.route());
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives an address its route: in the table where its place is free, or its own.
+    pub(super) fn set(&mut self, address: [u8; 4], route: Route) -> Result<(), MapError> {
+        let held = Direct::from_word(self.place(address).load(Ordering::Relaxed)).address();
+        match Direct::new(address, route) {
+            Some(entry) if held.is_none() || held == Some(address) => {
+                self.place(address).store(bytemuck::cast(entry), Ordering::Relaxed);
+                absent_is_fine(self.rest.remove(&address))
+            }
+            _ => self.rest.insert(address, bytemuck::cast::<_, u32>(route), 0),
+        }
+    }
+
+    /// Takes an address away. From the hash map first: what is there shows only once the table has it no more.
+    pub(super) fn remove(&mut self, address: [u8; 4]) -> Result<(), MapError> {
+        absent_is_fine(self.rest.remove(&address))?;
+        let place = self.place(address);
+        if Direct::from_word(place.load(Ordering::Relaxed)).is_of(address) {
+            place.store(0, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    fn place(&self, address: [u8; 4]) -> &AtomicU64 {
+        &self.table[Direct::place(address) as usize]
+    }
+}
