@@ -208,7 +208,7 @@ impl Written {
     /// # Errors
     /// The text is no TOML, or a key is unknown, missing or of the wrong type.
     pub fn parse(file: &Path, text: &str) -> Result<Self, ConfigErrors> {
-        toml_edit::de::from_str(text).map_err(|error| {
+        toml::from_str(text).map_err(|error| {
             let mut problems = Problems::new(file, text);
             let span = error.span().unwrap_or_default();
             // `message` alone: the whole error would quote the line, which may hold a key that belongs in a file.

@@ -85,7 +85,7 @@ impl Invitations {
             }
             let text = std::fs::read_to_string(&path)
                 .with_context(|| format!("cannot read the invitation {}", path.display()))?;
-            let pending: Pending = toml_edit::de::from_str(&text)
+            let pending: Pending = toml::from_str(&text)
                 .map_err(|error| anyhow::anyhow!("{}", error.message()))
                 .with_context(|| format!("the invitation {} cannot be understood", path.display()))?;
             list.push((path, pending));
