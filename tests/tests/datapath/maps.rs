@@ -109,3 +109,36 @@ fn maps_hold_what_was_put_there() {
         Ok(())
     });
 }
+
+/// The table has one place for all addresses that end alike; whoever comes later stands in the hash map.
+#[test]
+fn addresses_that_end_alike_keep_apart() {
+    in_namespaces(|| {
+        let mut tunnel = tunnel()?;
+        let mut maps = start(&interface(&tunnel)?, Hook::of_this_kernel())?.maps;
+        let [phone, twin, nobody] =
+            ["10.9.0.3", "10.77.0.3", "0.0.0.0"].map(|text| text.parse().expect(text));
+        let held = |maps: &PinnedMaps| -> Result<[Option<Route>; 3]> {
+            let hosts = maps.read()?.hosts;
+            Ok([phone, twin, nobody].map(|address| hosts.get(&address).copied()))
+        };
+        let (to_phone, to_home) = (Some(Route::peer(0)), Some(Route::peer(1)));
+
+        maps.apply(&[MapChange::SetHost(twin, Route::peer(1)), MapChange::SetHost(nobody, Route::STACK)])?;
+        ensure!(held(&maps)? == [to_phone, to_home, Some(Route::STACK)]);
+        pass(&mut tunnel, 1).context("from the one that came first")?;
+        maps.apply(&[MapChange::RemoveHost(nobody), MapChange::RemoveHost(phone)])?;
+        ensure!(held(&maps)? == [None, to_home, None]);
+
+        // The place is free, and the next write moves the other one there.
+        maps.apply(&[MapChange::SetHost(twin, Route::STACK), MapChange::SetHost(phone, Route::peer(0))])?;
+        ensure!(held(&maps)? == [to_phone, Some(Route::STACK), None]);
+        pass(&mut tunnel, 2).context("from the one that came last")?;
+        maps.apply(&[MapChange::RemoveHost(twin), MapChange::SetHost(phone, Route::peer(0))])?;
+        ensure!(held(&maps)? == [to_phone, None, None]);
+        pass(&mut tunnel, 3).context("from the one that is left")?;
+        maps.apply(&[MapChange::RemoveHost(phone)])?;
+        ensure!(held(&maps)? == [None; 3], "one of them stood twice");
+        Ok(())
+    });
+}
