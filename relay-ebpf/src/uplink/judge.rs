@@ -22,29 +22,28 @@ const RESPONSE_LEN: u32 = 92;
 const COOKIE_LEN: u32 = 64;
 const SMALLEST_DATA: u32 = 32;
 
-/// The verdict for a frame. A source that has something dropped is remembered for it.
-#[inline(always)]
-pub(crate) fn judge(frame: &Frame) -> UplinkVerdict {
-    let Some(settings) = maps::settings() else { return UplinkVerdict::NotOurs };
-    if settings.port == 0 {
-        return UplinkVerdict::NotOurs;
-    }
-    let datagram = match parse(frame, settings.port as u16) {
-        Ok(datagram) => datagram,
-        Err(verdict) => return verdict,
-    };
-    let rule = if settings.has_prefixes != 0 { maps::rule(&datagram.from) } else { PrefixRule::NONE };
-    let verdict = weigh(frame, &datagram, rule);
-    if verdict.drops() && !is_blamed(verdict) {
-        maps::blame(datagram.source);
-    }
-    verdict
+/// What a frame is.
+pub(crate) struct Judged {
+    /// The verdict.
+    pub(crate) verdict: UplinkVerdict,
+    /// Whom it is from, as limits see it: of what is dropped.
+    pub(crate) source: u64,
 }
 
-/// Whether the source was blamed where its limits were looked at.
+/// The verdict for a frame.
 #[inline(always)]
-const fn is_blamed(verdict: UplinkVerdict) -> bool {
-    matches!(verdict, UplinkVerdict::SourceRate | UplinkVerdict::JunkSource | UplinkVerdict::ReserveRate)
+pub(crate) fn judge(frame: &Frame) -> Judged {
+    let passed = |verdict| Judged { verdict, source: 0 };
+    let Some(settings) = maps::settings() else { return passed(UplinkVerdict::NotOurs) };
+    if settings.port == 0 {
+        return passed(UplinkVerdict::NotOurs);
+    }
+    let datagram = match parse(frame, settings) {
+        Ok(datagram) => datagram,
+        Err(verdict) => return passed(verdict),
+    };
+    let rule = if settings.has_prefixes != 0 { maps::rule(&datagram.from) } else { PrefixRule::NONE };
+    Judged { verdict: weigh(frame, &datagram, rule), source: datagram.source }
 }
 
 #[inline(always)]

@@ -37,6 +37,9 @@ pub const THERE: [&str; 2] = ["203.0.113.9", "2001:db8:99::9"];
 const XDP_DROP: u32 = 1;
 const XDP_PASS: u32 = 2;
 
+/// Settings as words.
+type SettingsWords = [u64; size_of::<UplinkSettings>() / 8];
+
 /// The program, loaded and not attached.
 pub struct Guard {
     ebpf: Ebpf,
@@ -71,8 +74,8 @@ impl Guard {
     /// # Errors
     /// The map cannot be written.
     pub fn apply(&mut self) -> Result<()> {
-        let settings = bytemuck::cast::<_, [u64; 20]>(self.settings);
-        let mut map: Array<_, [u64; 20]> = self.map(map::UPLINK_SETTINGS)?.try_into()?;
+        let settings = bytemuck::cast::<_, SettingsWords>(self.settings);
+        let mut map: Array<_, SettingsWords> = self.map(map::UPLINK_SETTINGS)?.try_into()?;
         Ok(map.set(0, settings, 0)?)
     }
 
