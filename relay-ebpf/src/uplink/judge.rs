@@ -10,6 +10,7 @@ use super::{
     maps,
     parse::{Datagram, NO_KIND, parse},
 };
+use crate::mutant;
 
 /// Types of messages (whitepaper 5.4.6, 5.4.7) beside [`INITIATION`] and [`RESPONSE`], with the three reserved bytes behind
 /// them.
@@ -18,9 +19,9 @@ const DATA: u64 = 4;
 
 /// Lengths of messages, of data the smallest: its header and the seal of an empty packet.
 const INITIATION_LEN: u32 = 148;
-const RESPONSE_LEN: u32 = 92;
+const RESPONSE_LEN: u32 = 92 + mutant::UPLINK_RESPONSE_LENGTH_WRONG as u32;
 const COOKIE_LEN: u32 = 64;
-const SMALLEST_DATA: u32 = 32;
+const SMALLEST_DATA: u32 = 32 - mutant::UPLINK_SMALLEST_DATA_WRONG as u32;
 
 /// What a frame is.
 pub(crate) struct Judged {
@@ -48,10 +49,10 @@ pub(crate) fn judge(frame: &Frame) -> Judged {
 
 #[inline(always)]
 fn weigh(frame: &Frame, datagram: &Datagram, rule: PrefixRule) -> UplinkVerdict {
-    if rule == PrefixRule::DENY {
+    if rule == PrefixRule::DENY && !mutant::UPLINK_DENY_IGNORED {
         return UplinkVerdict::Denied;
     }
-    if datagram.udp_length != datagram.ip_length {
+    if datagram.udp_length != datagram.ip_length && !mutant::UPLINK_UDP_LENGTH_IGNORED {
         return UplinkVerdict::LengthMismatch;
     }
     let Some(length) = datagram.udp_length.checked_sub(UdpHdr::LEN as u32) else {
@@ -60,7 +61,7 @@ fn weigh(frame: &Frame, datagram: &Datagram, rule: PrefixRule) -> UplinkVerdict 
     if length < 4 {
         return UplinkVerdict::WrongLength;
     }
-    let right = match datagram.kind {
+    let right = match mutant::kind(datagram.kind) {
         DATA => length >= SMALLEST_DATA,
         INITIATION => length == INITIATION_LEN,
         RESPONSE => length == RESPONSE_LEN,
@@ -71,9 +72,9 @@ fn weigh(frame: &Frame, datagram: &Datagram, rule: PrefixRule) -> UplinkVerdict 
     if !right {
         return UplinkVerdict::WrongLength;
     }
-    match datagram.kind {
+    match mutant::kind(datagram.kind) {
         DATA => UplinkVerdict::Data,
         COOKIE => UplinkVerdict::Cookie,
-        _ => handshake::weigh(frame, datagram, rule == PrefixRule::ALLOW),
+        _ => handshake::weigh(frame, datagram, rule == PrefixRule::ALLOW && !mutant::UPLINK_ALLOW_LIMITED),
     }
 }

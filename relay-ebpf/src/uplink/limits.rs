@@ -8,6 +8,7 @@ use relay_common::{
 };
 
 use super::maps;
+use crate::mutant;
 
 /// Why another handshake message of this source is not looked at; the source is blamed for it here, where its entry is at
 /// hand. What is sent in the name of a source that has a live
@@ -52,6 +53,9 @@ pub(crate) fn refuse(source: u64, initiation: bool) -> Option<UplinkVerdict> {
 /// many packets had this verdict.
 #[inline(always)]
 pub(crate) fn blame(verdict: UplinkVerdict, source: u64, so_far: u64) {
+    if mutant::UPLINK_DROPPED_FORGOTTEN {
+        return;
+    }
     match verdict {
         UplinkVerdict::SourceRate | UplinkVerdict::JunkSource | UplinkVerdict::ReserveRate => {}
         // Each of them: they tell of peers that have another hub's key.
@@ -71,7 +75,7 @@ fn has_room(source: u64, settings: &UplinkSettings, now: u64) -> bool {
 /// Counts a handshake message whose mac1 is wrong.
 #[inline(always)]
 pub(crate) fn count_junk(source: u64) {
-    if maps::live(source).is_some() {
+    if maps::live(source).is_some() || mutant::UPLINK_JUNK_UNLIMITED {
         return;
     }
     if let (Some(settings), Some(entry)) = (maps::settings(), maps::source(source)) {
@@ -101,8 +105,10 @@ pub(crate) fn count(source: u64) -> Option<UplinkVerdict> {
     let Some(next) = settings.source.take(unsafe { (*entry).initiations }, now) else {
         return Some(UplinkVerdict::SourceRate);
     };
-    // SAFETY: as above.
-    unsafe { (*entry).initiations = next };
+    if !mutant::UPLINK_LIMIT_NEVER_REACHED {
+        // SAFETY: as above.
+        unsafe { (*entry).initiations = next };
+    }
     among_all(source, settings, now)
 }
 

@@ -18,7 +18,10 @@ use relay_common::{
 };
 
 use super::{mac1::Scratch, parse::Address};
-use crate::maps::{entry, look_up};
+use crate::{
+    maps::{entry, look_up},
+    mutant,
+};
 
 const ON_DEMAND: usize = BPF_F_NO_PREALLOC as usize;
 
@@ -125,6 +128,9 @@ fn prefix_key([first, second]: &Address) -> [u64; 3] {
 /// The state of a source's reserve, if it has a live session.
 #[inline(always)]
 pub(crate) fn live(source: u64) -> Option<*mut u64> {
+    if mutant::UPLINK_RESERVE_MISSING {
+        return None;
+    }
     // SAFETY: the map's keys are a source's eight bytes, its values such states.
     unsafe { look_up(&raw const UPLINK_LIVE, ptr::from_ref(&source).cast()) }
 }
@@ -200,6 +206,9 @@ pub(crate) fn bucket(at: u32) -> Option<*mut u64> {
 /// Whether a source was turned away a while ago, or is taken for one that was.
 #[inline(always)]
 pub(crate) fn was_turned_away(source: u64, now: u64) -> bool {
+    if mutant::UPLINK_RETURNING_TURNED_AWAY {
+        return false;
+    }
     let (cell, bits) = turned_away::place(source);
     let half = now >> turned_away::CLOCK_SHIFT;
     let knows = |half: u64| {

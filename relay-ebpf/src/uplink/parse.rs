@@ -10,7 +10,7 @@ use network_types::{
 use relay_common::{UplinkVerdict, uplink::UplinkSettings};
 
 use super::{frame::Frame, maps};
-use crate::maps::packed;
+use crate::{maps::packed, mutant};
 
 /// An address of either family as two words in network order, IPv4 ones mapped (RFC 4291 2.5.5.2). The second one of a
 /// mapped address is its [`relay_common::uplink::SourceKey`].
@@ -73,10 +73,10 @@ fn v4(frame: &Frame, settings: &UplinkSettings) -> Result<Datagram, UplinkVerdic
         return Err(UplinkVerdict::NotOurs);
     }
     let [version_ihl, _] = header[0].to_ne_bytes();
-    if version_ihl != 0x45 {
+    if version_ihl != 0x45 && !mutant::UPLINK_OPTIONS_JUDGED {
         return Err(UplinkVerdict::Odd);
     }
-    if u16::from_be(header[FRAGMENT]) & IS_FRAGMENT != 0 {
+    if u16::from_be(header[FRAGMENT]) & IS_FRAGMENT != 0 && !mutant::UPLINK_FRAGMENTS_JUDGED {
         return Err(UplinkVerdict::Fragment);
     }
     let udp = Udp::read::<UDP4>(frame, settings)?;
@@ -119,14 +119,15 @@ fn v6(frame: &Frame, settings: &UplinkSettings) -> Result<Datagram, UplinkVerdic
     }
     let ip_length = u32::from(u16::from_be(header[PAYLOAD_LENGTH]));
     let from = address(SOURCE);
-    Ok(udp.datagram::<UDP6>(frame, from, from[0], ip_length))
+    let source = if mutant::UPLINK_WHOLE_ADDRESS_IS_SOURCE { from[0] ^ from[1] } else { from[0] };
+    Ok(udp.datagram::<UDP6>(frame, from, source, ip_length))
 }
 
 /// Whether an address is this machine's: the one that most comes to, or one of the others.
 #[inline(always)]
 fn is_local(usual: &Address, address: &Address) -> bool {
     let is_usual = usual[0] == address[0] && usual[1] == address[1] && usual[1] != 0;
-    is_usual || maps::is_local(address)
+    is_usual || maps::is_local(address) || mutant::UPLINK_ADDRESS_OF_OTHERS_JUDGED
 }
 
 /// A UDP header to the listen port.
@@ -140,7 +141,7 @@ impl Udp {
         let Some([_, to, length, _]) = frame.words::<{ UdpHdr::LEN / 2 }>(AT) else {
             return Err(UplinkVerdict::NotOurs);
         };
-        if u32::from(u16::from_be(to)) != settings.port {
+        if u32::from(u16::from_be(to)) != settings.port && !mutant::UPLINK_PORT_OF_OTHERS_JUDGED {
             return Err(UplinkVerdict::NotOurs);
         }
         Ok(Self { length: u16::from_be(length).into() })

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use aya::{
     Ebpf, EbpfLoader,
     maps::{Array, HashMap, LpmTrie, Map, PerCpuArray, lpm_trie::Key},
-    programs::{TestRun as _, TestRunOptions, Xdp},
+    programs::{TestRun as _, TestRunOptions, Xdp, XdpMode, xdp::XdpLink},
 };
 use ipnet::IpNet;
 use relay_common::{
@@ -77,6 +77,26 @@ impl Guard {
         let settings = bytemuck::cast::<_, SettingsWords>(self.settings);
         let mut map: Array<_, SettingsWords> = self.map(map::UPLINK_SETTINGS)?.try_into()?;
         Ok(map.set(0, settings, 0)?)
+    }
+
+    /// Has it know its addresses by comparison.
+    ///
+    /// # Panics
+    /// Never: the addresses of [`HERE`] are ones.
+    pub fn usual(&mut self) {
+        self.settings.usual =
+            HERE.map(|address| bytemuck::cast(mapped(address.parse().expect("an address"))));
+    }
+
+    /// Puts it on an interface whose driver takes XDP programs, until what this gives is dropped.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn attach(&mut self, interface: &str) -> Result<XdpLink> {
+        let xdp = xdp(&mut self.ebpf)?;
+        let link = xdp.attach(interface, XdpMode::Driver);
+        let link = link.with_context(|| format!("putting the guard on {interface}"))?;
+        Ok(xdp.take_link(link)?)
     }
 
     /// Gives a prefix a rule.
