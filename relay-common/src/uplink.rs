@@ -160,6 +160,9 @@ pub struct UplinkSettings {
     pub port: u32,
     /// Whether [`crate::map::UPLINK_PREFIXES`] holds anything.
     pub has_prefixes: u32,
+    /// The addresses of [`crate::map::UPLINK_LOCAL`] that most comes to, IPv4 and IPv6, each two words in network order;
+    /// zeroes where there is none. What is one of them need not be looked up.
+    pub usual: [[u64; 2]; 2],
     /// Whether each of `keys` is one.
     pub has_key: [u32; 2],
     /// What mac1 is checked against: any of them will do.
@@ -176,7 +179,7 @@ pub struct UplinkSettings {
     pub returning: Limit,
 }
 
-const _: () = assert!(size_of::<UplinkSettings>() == 160);
+const _: () = assert!(size_of::<UplinkSettings>() == 192);
 
 impl UplinkSettings {
     /// The listen port watched, no key known, and the limits that relay has.
@@ -189,6 +192,7 @@ impl UplinkSettings {
         Self {
             port: port as u32,
             has_prefixes: 0,
+            usual: [[0; 2]; 2],
             has_key: [0; 2],
             keys: [MacKey::NONE; 2],
             source: Limit::new(20, 40),
@@ -218,13 +222,17 @@ pub struct UplinkSource {
     pub initiations: u64,
     /// State of [`UplinkSettings::junk`].
     pub junk: u64,
-    /// Packets dropped.
+    /// Packets dropped; see [`SAMPLE`].
     pub dropped: u64,
     /// When one was dropped last.
     pub last: u64,
 }
 
 const _: () = assert!(size_of::<UplinkSource>() == 32);
+
+/// Of what is dropped before a limit of its source or its mac1 was looked at, one packet of so many is written down under its
+/// source, for all of them: a flood is told by them as well, and costs a lookup less.
+pub const SAMPLE: u64 = 16;
 
 /// How many sources without a session are remembered; the least recently seen goes first.
 pub const MAX_SOURCES: u32 = 32_768;

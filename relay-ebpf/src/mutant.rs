@@ -40,6 +40,27 @@ mutants! {
     TTL_KEPT = "mutant-ttl-kept";
     TTL_ONE_FORWARDED = "mutant-ttl-one-forwarded";
     UNKNOWN_SOURCE_FORWARDED = "mutant-unknown-source-forwarded";
+    UPLINK_ADDRESS_OF_OTHERS_JUDGED = "mutant-uplink-address-of-others-judged";
+    UPLINK_ALLOW_LIMITED = "mutant-uplink-allow-limited";
+    UPLINK_DENY_IGNORED = "mutant-uplink-deny-ignored";
+    UPLINK_DROPPED_FORGOTTEN = "mutant-uplink-dropped-forgotten";
+    UPLINK_FRAGMENTS_JUDGED = "mutant-uplink-fragments-judged";
+    UPLINK_JUNK_UNLIMITED = "mutant-uplink-junk-unlimited";
+    UPLINK_KEY_OF_OLD_FORGOTTEN = "mutant-uplink-key-of-old-forgotten";
+    UPLINK_LIMIT_NEVER_REACHED = "mutant-uplink-limit-never-reached";
+    UPLINK_MAC1_HALF_CHECKED = "mutant-uplink-mac1-half-checked";
+    UPLINK_MAC1_UNCHECKED = "mutant-uplink-mac1-unchecked";
+    UPLINK_ONE_BYTE_OF_TYPE_READ = "mutant-uplink-one-byte-of-type-read";
+    UPLINK_OPTIONS_JUDGED = "mutant-uplink-options-judged";
+    UPLINK_PORT_OF_OTHERS_JUDGED = "mutant-uplink-port-of-others-judged";
+    UPLINK_REPLAY_ACCEPTED = "mutant-uplink-replay-accepted";
+    UPLINK_REPLAY_OF_WHAT_WAS_DROPPED = "mutant-uplink-replay-of-what-was-dropped";
+    UPLINK_RESERVE_MISSING = "mutant-uplink-reserve-missing";
+    UPLINK_RESPONSE_LENGTH_WRONG = "mutant-uplink-response-length-wrong";
+    UPLINK_RETURNING_TURNED_AWAY = "mutant-uplink-returning-turned-away";
+    UPLINK_SMALLEST_DATA_WRONG = "mutant-uplink-smallest-data-wrong";
+    UPLINK_UDP_LENGTH_IGNORED = "mutant-uplink-udp-length-ignored";
+    UPLINK_WHOLE_ADDRESS_IS_SOURCE = "mutant-uplink-whole-address-is-source";
     WRONG_PEER_COUNTED = "mutant-wrong-peer-counted";
 }
 
@@ -69,4 +90,10 @@ pub(crate) fn checksum(check: u16, old: u16, new: u16, update: fn(u16, u16, u16)
         return !(!check).wrapping_add(!old).wrapping_add(new);
     }
     update(check, old, new)
+}
+
+/// The first four bytes of a message to the listen port.
+#[inline(always)]
+pub(crate) fn kind(kind: u64) -> u64 {
+    if UPLINK_ONE_BYTE_OF_TYPE_READ && kind <= u32::MAX.into() { kind & 0xff } else { kind }
 }

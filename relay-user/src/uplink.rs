@@ -174,8 +174,11 @@ pub fn wanted(
     rules.extend(uplink.allow.iter().map(|&prefix| (prefix, PrefixRule::ALLOW)));
     let device = observed.device.as_ref();
     let port = desired.listen_port().unwrap_or_default();
-    let mut settings =
-        UplinkSettings { has_prefixes: u32::from(!rules.is_empty()), ..UplinkSettings::watching(port) };
+    let mut settings = UplinkSettings {
+        has_prefixes: u32::from(!rules.is_empty()),
+        usual: usual(&observed.routes, observed.uplink.device.as_ref()),
+        ..UplinkSettings::watching(port)
+    };
     // While the key is changed, the kernel has the one and the file the other; peers may already have either.
     let keys = [Some(desired.private_key.public_key()), device.and_then(|device| device.public_key)];
     let keys: Vec<MacKey> = keys.into_iter().flatten().map(|key| MacKey::of(key.as_bytes())).collect();
@@ -211,6 +214,23 @@ fn local(routes: &[KernelRoute]) -> BTreeSet<IpAddr> {
         .filter(|address| !address.is_loopback())
         .take(MAX_LOCAL as usize)
         .collect()
+}
+
+/// The first address of each family that is the guarded interface's own.
+fn usual(routes: &[KernelRoute], device: Option<&UplinkDevice>) -> [[u64; 2]; 2] {
+    let index = device.map(|device| device.index);
+    let own: Vec<KernelRoute> =
+        routes.iter().filter(|route| index.is_some() && route.interface == index).cloned().collect();
+    let (own, mut usual) = (local(&own), [[0; 2]; 2]);
+    // Backwards, so that the first one stays.
+    for address in own.into_iter().rev() {
+        match address {
+            IpAddr::V4(address) => usual[0] = bytemuck::cast(address.to_ipv6_mapped().octets()),
+            IpAddr::V6(address) if address.is_unicast_link_local() => {}
+            IpAddr::V6(address) => usual[1] = bytemuck::cast(address.octets()),
+        }
+    }
+    usual
 }
 
 /// Where the peers are that have a live session, or had one a moment ago.

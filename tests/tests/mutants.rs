@@ -2,10 +2,14 @@
 //!
 //! `cargo xtask test mutants` builds one object for each feature `mutant-*` of relay-ebpf and runs this.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, env, process::Command};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use relay_tests::program::{mutant, object, rows, run};
+
+/// The tests that must catch the faults of `uplink`. Here they run once without any.
+#[path = "program/uplink/mod.rs"]
+mod uplink;
 
 /// Each fault, and the rows that must fail because of it; others may fail as well.
 const MUTANTS: &[(&str, &[&str])] = &[
@@ -57,6 +61,55 @@ const MUTANTS: &[(&str, &[&str])] = &[
     ("mutant-wrong-peer-counted", &["each peer's counters are its own"]),
 ];
 
+/// Each fault of `uplink`, and the tests that must fail because of it; others may fail as well.
+const UPLINK: &[(&str, &[&str])] = &[
+    (
+        "mutant-uplink-address-of-others-judged",
+        &["uplink::others::other_protocols_ports_and_addresses_are_not_ours"],
+    ),
+    ("mutant-uplink-allow-limited", &["uplink::limits::allowed_prefixes_have_no_limit"]),
+    ("mutant-uplink-deny-ignored", &["uplink::reasons::denied_prefixes_get_nothing_through"]),
+    ("mutant-uplink-dropped-forgotten", &["uplink::reasons::what_is_dropped_is_remembered_of_its_source"]),
+    ("mutant-uplink-fragments-judged", &["uplink::others::fragments_are_the_stacks"]),
+    ("mutant-uplink-junk-unlimited", &["uplink::limits::a_source_of_wrong_macs_is_not_looked_at_any_more"]),
+    ("mutant-uplink-key-of-old-forgotten", &["uplink::mac1::a_key_follows_another"]),
+    ("mutant-uplink-limit-never-reached", &["uplink::limits::a_source_has_a_limit_of_its_own"]),
+    ("mutant-uplink-mac1-half-checked", &["uplink::mac1::every_bit_counts"]),
+    (
+        "mutant-uplink-mac1-unchecked",
+        &[
+            "uplink::mac1::those_for_another_key_do_not",
+            "uplink::lengths::every_type_at_every_length_in_both_families",
+        ],
+    ),
+    (
+        "mutant-uplink-one-byte-of-type-read",
+        &["uplink::lengths::every_type_at_every_length_in_both_families"],
+    ),
+    ("mutant-uplink-options-judged", &["uplink::others::what_is_odd_is_the_stacks"]),
+    (
+        "mutant-uplink-port-of-others-judged",
+        &["uplink::others::other_protocols_ports_and_addresses_are_not_ours"],
+    ),
+    ("mutant-uplink-replay-accepted", &["uplink::reasons::an_initiation_comes_once"]),
+    ("mutant-uplink-replay-of-what-was-dropped", &["uplink::reasons::only_what_passed_is_remembered"]),
+    ("mutant-uplink-reserve-missing", &["uplink::limits::a_live_source_has_a_reserve"]),
+    (
+        "mutant-uplink-response-length-wrong",
+        &["uplink::lengths::every_type_at_every_length_in_both_families"],
+    ),
+    (
+        "mutant-uplink-returning-turned-away",
+        &["uplink::limits::all_unknown_sources_have_one_limit_and_those_who_return_another"],
+    ),
+    ("mutant-uplink-smallest-data-wrong", &["uplink::lengths::every_type_at_every_length_in_both_families"]),
+    ("mutant-uplink-udp-length-ignored", &["uplink::reasons::a_udp_length_other_than_ips_is_dropped"]),
+    ("mutant-uplink-whole-address-is-source", &["uplink::limits::a_source_has_a_limit_of_its_own"]),
+];
+
+/// That the object with a fault is no fault of another kind.
+const LOADS: &str = "uplink::two_capabilities_suffice_to_load";
+
 /// The features as relay-ebpf declares them.
 const MANIFEST: &str = include_str!("../../relay-ebpf/Cargo.toml");
 
@@ -67,9 +120,9 @@ fn every_seeded_fault_has_its_rows() {
         .filter_map(|line| line.split_once(" = ").map(|(name, _)| name))
         .filter(|name| name.starts_with("mutant-"))
         .collect();
-    let listed: BTreeSet<&str> = MUTANTS.iter().map(|(name, _)| *name).collect();
+    let listed: BTreeSet<&str> = MUTANTS.iter().chain(UPLINK).map(|(name, _)| *name).collect();
     assert_eq!(declared, listed, "the faults of relay-ebpf and those that are listed here");
-    assert_eq!(listed.len(), MUTANTS.len(), "a fault is listed twice");
+    assert_eq!(listed.len(), MUTANTS.len() + UPLINK.len(), "a fault is listed twice");
     let known: BTreeSet<&str> = rows().iter().map(|row| row.name).collect();
     for (name, expected) in MUTANTS {
         assert!(!expected.is_empty(), "no row is named for {name}");
@@ -99,6 +152,33 @@ fn every_seeded_fault_is_caught_by_its_rows() -> Result<()> {
         if !missed.is_empty() {
             let others: Vec<_> = failed.keys().collect();
             survived.push(format!("{name}: not caught by {missed:?}; what failed: {others:?}"));
+        }
+    }
+    assert!(survived.is_empty(), "\n{}", survived.join("\n"));
+    Ok(())
+}
+
+/// Whether the test of that name holds on the object with this fault; in a process of its own, which alone has it.
+fn holds(test: &str, fault: &str) -> Result<bool> {
+    let mut command = Command::new(env::current_exe()?);
+    let output = command.args(["--exact", test]).env("RELAY_EBPF_OBJECT", mutant(fault)?).output()?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    ensure!(said.contains("running 1 test\n"), "there is no test {test}: {said}");
+    Ok(output.status.success())
+}
+
+#[test]
+fn every_seeded_fault_of_uplink_is_caught_by_its_tests() -> Result<()> {
+    let mut survived = vec![];
+    for (name, tests) in UPLINK {
+        assert!(!tests.is_empty(), "no test is named for {name}");
+        ensure!(holds(LOADS, name)?, "{name} does not load");
+        for test in *tests {
+            if holds(test, name)? {
+                survived.push(format!("{name} is not caught by {test}"));
+            } else {
+                println!("{name}: caught by {test}");
+            }
         }
     }
     assert!(survived.is_empty(), "\n{}", survived.join("\n"));

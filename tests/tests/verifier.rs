@@ -20,7 +20,7 @@ const KNOWN: [(&str, &str, u32); 6] = [
     ("6.12", "tunnel", 2737),
     ("6.12", "uplink", 6476),
     ("6.18", "tunnel", 2730),
-    ("6.18", "uplink", 6499),
+    ("6.18", "uplink", 7313),
 ];
 
 /// A change by this factor, up or down, asks for a new number in [`KNOWN`].

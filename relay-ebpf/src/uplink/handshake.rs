@@ -8,6 +8,7 @@
 use relay_common::UplinkVerdict;
 
 use super::{frame::Frame, limits, mac1, maps, parse::Datagram};
+use crate::mutant;
 
 /// The types (whitepaper 5.4.2, 5.4.3), with the three reserved bytes behind them.
 pub(crate) const INITIATION: u64 = 1;
@@ -34,8 +35,11 @@ pub(crate) fn weigh(frame: &Frame, datagram: &Datagram, allowed: bool) -> Uplink
     if !whole {
         return UplinkVerdict::Odd;
     }
-    if kind == INITIATION && maps::came_before(scratch.ephemeral()) {
+    if kind == INITIATION && !mutant::UPLINK_REPLAY_ACCEPTED && maps::came_before(scratch.ephemeral()) {
         return UplinkVerdict::Replay;
+    }
+    if mutant::UPLINK_REPLAY_OF_WHAT_WAS_DROPPED {
+        uplink_remember();
     }
     let holds = mac1::uplink_mac1(kind) != 0;
     if !holds {

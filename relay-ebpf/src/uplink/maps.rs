@@ -18,7 +18,10 @@ use relay_common::{
 };
 
 use super::{mac1::Scratch, parse::Address};
-use crate::maps::{entry, look_up};
+use crate::{
+    maps::{entry, look_up},
+    mutant,
+};
 
 const ON_DEMAND: usize = BPF_F_NO_PREALLOC as usize;
 
@@ -79,16 +82,16 @@ pub(crate) fn scratch() -> Option<&'static mut Scratch> {
     scratch.map(|scratch| unsafe { &mut *scratch })
 }
 
-/// Adds one to a verdict's counter.
+/// Adds one to a verdict's counter, and says how many there were on this CPU.
 #[inline(always)]
-pub(crate) fn count(verdict: UplinkVerdict) {
+pub(crate) fn count(verdict: UplinkVerdict) -> u64 {
     // SAFETY: the map is an array of this type.
     let counter: Option<*mut u64> = unsafe { entry(&raw const UPLINK_VERDICTS, verdict as u32) };
-    if let Some(counter) = counter {
-        // SAFETY: the entry is this CPU's own, and while an XDP program runs no other one does on its CPU.
-        let counter = unsafe { &mut *counter };
-        *counter = counter.wrapping_add(1);
-    }
+    let Some(counter) = counter else { return 0 };
+    // SAFETY: the entry is this CPU's own, and while an XDP program runs no other one does on its CPU.
+    let counter = unsafe { &mut *counter };
+    *counter = counter.wrapping_add(1);
+    *counter
 }
 
 /// Whether an address is this machine's.
@@ -125,16 +128,25 @@ fn prefix_key([first, second]: &Address) -> [u64; 3] {
 /// The state of a source's reserve, if it has a live session.
 #[inline(always)]
 pub(crate) fn live(source: u64) -> Option<*mut u64> {
+    if mutant::UPLINK_RESERVE_MISSING {
+        return None;
+    }
     // SAFETY: the map's keys are a source's eight bytes, its values such states.
     unsafe { look_up(&raw const UPLINK_LIVE, ptr::from_ref(&source).cast()) }
+}
+
+/// What is remembered of a source, if anything is.
+#[inline(always)]
+pub(crate) fn known(source: u64) -> Option<*mut UplinkSource> {
+    // SAFETY: the map's keys are a source's eight bytes, its values this type.
+    unsafe { look_up(&raw const UPLINK_SOURCES, ptr::from_ref(&source).cast()) }
 }
 
 /// What is remembered of a source; from this moment on if nothing was.
 #[inline(always)]
 pub(crate) fn source(source: u64) -> Option<*mut UplinkSource> {
     let key = ptr::from_ref(&source).cast();
-    // SAFETY: the map's keys are a source's eight bytes, its values this type.
-    if let Some(entry) = unsafe { look_up(&raw const UPLINK_SOURCES, key) } {
+    if let Some(entry) = known(source) {
         return Some(entry);
     }
     let mut nothing = MaybeUninit::<[u64; size_of::<UplinkSource>() / 8]>::uninit();
@@ -146,18 +158,17 @@ pub(crate) fn source(source: u64) -> Option<*mut UplinkSource> {
     let map = (&raw const UPLINK_SOURCES).cast_mut().cast();
     // SAFETY: key and value are as long as the map's. Where another CPU was faster, its entry stays.
     let _ = unsafe { bpf_map_update_elem(map, key, nothing.as_ptr().cast(), BPF_NOEXIST.into()) };
-    // SAFETY: as above.
-    unsafe { look_up(&raw const UPLINK_SOURCES, key) }
+    known(source)
 }
 
-/// Remembers that something of this source was dropped.
+/// Remembers that so many packets of this source were dropped.
 #[inline(always)]
-pub(crate) fn blame(of: u64) {
+pub(crate) fn blame(of: u64, packets: u64) {
     if let Some(entry) = source(of) {
         // SAFETY: an entry of the map, whose memory is not given back while the program runs; one count more or less does
         // not matter where two CPUs write.
         let entry = unsafe { &mut *entry };
-        entry.dropped = entry.dropped.wrapping_add(1);
+        entry.dropped = entry.dropped.wrapping_add(packets);
         entry.last = now();
     }
 }
@@ -195,6 +206,9 @@ pub(crate) fn bucket(at: u32) -> Option<*mut u64> {
 /// Whether a source was turned away a while ago, or is taken for one that was.
 #[inline(always)]
 pub(crate) fn was_turned_away(source: u64, now: u64) -> bool {
+    if mutant::UPLINK_RETURNING_TURNED_AWAY {
+        return false;
+    }
     let (cell, bits) = turned_away::place(source);
     let half = now >> turned_away::CLOCK_SHIFT;
     let knows = |half: u64| {

@@ -21,13 +21,16 @@ use aya_ebpf::{
     programs::XdpContext,
 };
 
-use self::frame::Frame;
+use self::{frame::Frame, judge::Judged};
 
 /// The entry point: turns a verdict into a counter and an action.
 #[xdp(frags)]
 fn uplink(context: XdpContext) -> u32 {
     crate::next::differ();
-    let verdict = judge::judge(&Frame::new(context));
-    maps::count(verdict);
+    let Judged { verdict, source } = judge::judge(&Frame::new(context));
+    let so_far = maps::count(verdict);
+    if verdict.drops() {
+        limits::blame(verdict, source, so_far);
+    }
     if verdict.drops() { XDP_DROP } else { XDP_PASS }
 }

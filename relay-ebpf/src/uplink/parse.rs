@@ -7,10 +7,10 @@ use network_types::{
     ip::{IpProto, Ipv4Hdr, Ipv6Hdr},
     udp::UdpHdr,
 };
-use relay_common::UplinkVerdict;
+use relay_common::{UplinkVerdict, uplink::UplinkSettings};
 
 use super::{frame::Frame, maps};
-use crate::maps::packed;
+use crate::{maps::packed, mutant};
 
 /// An address of either family as two words in network order, IPv4 ones mapped (RFC 4291 2.5.5.2). The second one of a
 /// mapped address is its [`relay_common::uplink::SourceKey`].
@@ -45,20 +45,20 @@ const UDP: u8 = IpProto::Udp as u8;
 
 /// The datagram in a frame, or why there is none to judge. What is most of a machine's traffic is left first.
 #[inline(always)]
-pub(crate) fn parse(frame: &Frame, port: u16) -> Result<Datagram, UplinkVerdict> {
+pub(crate) fn parse(frame: &Frame, settings: &UplinkSettings) -> Result<Datagram, UplinkVerdict> {
     const IPV4: u16 = EtherType::Ipv4 as u16;
     const IPV6: u16 = EtherType::Ipv6 as u16;
     const ETHER_TYPE: usize = offset_of!(EthHdr, ether_type);
     let Some([ether_type]) = frame.words(ETHER_TYPE) else { return Err(UplinkVerdict::NotOurs) };
     match ether_type {
-        IPV4 => v4(frame, port),
-        IPV6 => v6(frame, port),
+        IPV4 => v4(frame, settings),
+        IPV6 => v6(frame, settings),
         _ => Err(UplinkVerdict::NotOurs),
     }
 }
 
 #[inline(always)]
-fn v4(frame: &Frame, port: u16) -> Result<Datagram, UplinkVerdict> {
+fn v4(frame: &Frame, settings: &UplinkSettings) -> Result<Datagram, UplinkVerdict> {
     const TOTAL_LENGTH: usize = offset_of!(Ipv4Hdr, tot_len) / 2;
     const FRAGMENT: usize = offset_of!(Ipv4Hdr, frags) / 2;
     const PROTOCOL: usize = offset_of!(Ipv4Hdr, ttl) / 2;
@@ -73,15 +73,15 @@ fn v4(frame: &Frame, port: u16) -> Result<Datagram, UplinkVerdict> {
         return Err(UplinkVerdict::NotOurs);
     }
     let [version_ihl, _] = header[0].to_ne_bytes();
-    if version_ihl != 0x45 {
+    if version_ihl != 0x45 && !mutant::UPLINK_OPTIONS_JUDGED {
         return Err(UplinkVerdict::Odd);
     }
-    if u16::from_be(header[FRAGMENT]) & IS_FRAGMENT != 0 {
+    if u16::from_be(header[FRAGMENT]) & IS_FRAGMENT != 0 && !mutant::UPLINK_FRAGMENTS_JUDGED {
         return Err(UplinkVerdict::Fragment);
     }
-    let udp = Udp::read::<UDP4>(frame, port)?;
+    let udp = Udp::read::<UDP4>(frame, settings)?;
     let mapped = |at: usize| [0, packed([0, u16::MAX, header[at], header[at + 1]])];
-    if !maps::is_local(&mapped(DESTINATION)) {
+    if !is_local(&settings.usual[0], &mapped(DESTINATION)) {
         return Err(UplinkVerdict::NotOurs);
     }
     let total = u32::from(u16::from_be(header[TOTAL_LENGTH]));
@@ -91,7 +91,7 @@ fn v4(frame: &Frame, port: u16) -> Result<Datagram, UplinkVerdict> {
 }
 
 #[inline(always)]
-fn v6(frame: &Frame, port: u16) -> Result<Datagram, UplinkVerdict> {
+fn v6(frame: &Frame, settings: &UplinkSettings) -> Result<Datagram, UplinkVerdict> {
     const PAYLOAD_LENGTH: usize = offset_of!(Ipv6Hdr, payload_len) / 2;
     const NEXT_HEADER: usize = offset_of!(Ipv6Hdr, next_hdr) / 2;
     const SOURCE: usize = offset_of!(Ipv6Hdr, src_addr) / 2;
@@ -109,17 +109,25 @@ fn v6(frame: &Frame, port: u16) -> Result<Datagram, UplinkVerdict> {
     if version >> 4 != 6 {
         return Err(UplinkVerdict::Odd);
     }
-    let udp = Udp::read::<UDP6>(frame, port)?;
+    let udp = Udp::read::<UDP6>(frame, settings)?;
     let address = |at: usize| {
         let word = |at: usize| packed([header[at], header[at + 1], header[at + 2], header[at + 3]]);
         [word(at), word(at + 4)]
     };
-    if !maps::is_local(&address(DESTINATION)) {
+    if !is_local(&settings.usual[1], &address(DESTINATION)) {
         return Err(UplinkVerdict::NotOurs);
     }
     let ip_length = u32::from(u16::from_be(header[PAYLOAD_LENGTH]));
     let from = address(SOURCE);
-    Ok(udp.datagram::<UDP6>(frame, from, from[0], ip_length))
+    let source = if mutant::UPLINK_WHOLE_ADDRESS_IS_SOURCE { from[0] ^ from[1] } else { from[0] };
+    Ok(udp.datagram::<UDP6>(frame, from, source, ip_length))
+}
+
+/// Whether an address is this machine's: the one that most comes to, or one of the others.
+#[inline(always)]
+fn is_local(usual: &Address, address: &Address) -> bool {
+    let is_usual = usual[0] == address[0] && usual[1] == address[1] && usual[1] != 0;
+    is_usual || maps::is_local(address) || mutant::UPLINK_ADDRESS_OF_OTHERS_JUDGED
 }
 
 /// A UDP header to the listen port.
@@ -129,11 +137,11 @@ struct Udp {
 
 impl Udp {
     #[inline(always)]
-    fn read<const AT: usize>(frame: &Frame, port: u16) -> Result<Self, UplinkVerdict> {
+    fn read<const AT: usize>(frame: &Frame, settings: &UplinkSettings) -> Result<Self, UplinkVerdict> {
         let Some([_, to, length, _]) = frame.words::<{ UdpHdr::LEN / 2 }>(AT) else {
             return Err(UplinkVerdict::NotOurs);
         };
-        if u16::from_be(to) != port {
+        if u32::from(u16::from_be(to)) != settings.port && !mutant::UPLINK_PORT_OF_OTHERS_JUDGED {
             return Err(UplinkVerdict::NotOurs);
         }
         Ok(Self { length: u16::from_be(length).into() })

@@ -107,3 +107,36 @@ fn whether_it_stands_and_why_not() {
     let off = Uplink { mode: UplinkMode::Off, ..Uplink::default() };
     assert!(said(&off, &at(XdpHook::Ours(UplinkMode::Native)), None).starts_with("off: mode"));
 }
+
+#[test]
+fn the_usual_address_is_the_first_of_the_guarded_interface() {
+    let route = |index, address: &str, kind| {
+        let destination: IpNet = address.parse().expect("a prefix");
+        KernelRoute {
+            destination,
+            interface: Some(index),
+            gateway: None,
+            protocol: 2,
+            metric: 0,
+            kind,
+            table: 255,
+            mtu: None,
+            narrowed: false,
+        }
+    };
+    let routes = [
+        route(1, "127.0.0.1/32", LOCAL),
+        route(2, "203.0.113.1/32", LOCAL),
+        route(3, "198.51.100.9/32", LOCAL),
+        route(3, "198.51.100.2/32", LOCAL),
+        route(3, "198.51.100.0/24", 1),
+        route(3, "fe80::1/128", LOCAL),
+        route(3, "2001:db8::2/128", LOCAL),
+    ];
+    let device = UplinkDevice { name: "eth0".parse().expect("a name"), index: 3 };
+    let words = |address: [u8; 16]| bytemuck::cast::<_, [u64; 2]>(address);
+    let v4 = std::net::Ipv4Addr::new(198, 51, 100, 2).to_ipv6_mapped().octets();
+    let v6: std::net::Ipv6Addr = "2001:db8::2".parse().expect("an address");
+    assert_eq!(usual(&routes, Some(&device)), [words(v4), words(v6.octets())]);
+    assert_eq!(usual(&routes, None), [[0; 2]; 2]);
+}

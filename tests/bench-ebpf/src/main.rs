@@ -136,6 +136,12 @@ fn count_and_drop_frames(context: XdpContext) -> u32 {
     xdp_action::XDP_DROP
 }
 
+/// Where frames of a cable go on.
+#[xdp]
+fn pass_frames(_: XdpContext) -> u32 {
+    xdp_action::XDP_PASS
+}
+
 #[inline(always)]
 fn count(packets: u64, bytes: u64) {
     if let Some(counts) = COUNTS.get_ptr_mut(0) {

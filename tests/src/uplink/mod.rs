@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use aya::{
     Ebpf, EbpfLoader,
     maps::{Array, HashMap, LpmTrie, Map, PerCpuArray, lpm_trie::Key},
-    programs::{TestRun as _, TestRunOptions, Xdp},
+    programs::{TestRun as _, TestRunOptions, Xdp, XdpMode, xdp::XdpLink},
 };
 use ipnet::IpNet;
 use relay_common::{
@@ -36,6 +36,9 @@ pub const THERE: [&str; 2] = ["203.0.113.9", "2001:db8:99::9"];
 /// linux/bpf.h.
 const XDP_DROP: u32 = 1;
 const XDP_PASS: u32 = 2;
+
+/// Settings as words.
+type SettingsWords = [u64; size_of::<UplinkSettings>() / 8];
 
 /// The program, loaded and not attached.
 pub struct Guard {
@@ -71,9 +74,29 @@ impl Guard {
     /// # Errors
     /// The map cannot be written.
     pub fn apply(&mut self) -> Result<()> {
-        let settings = bytemuck::cast::<_, [u64; 20]>(self.settings);
-        let mut map: Array<_, [u64; 20]> = self.map(map::UPLINK_SETTINGS)?.try_into()?;
+        let settings = bytemuck::cast::<_, SettingsWords>(self.settings);
+        let mut map: Array<_, SettingsWords> = self.map(map::UPLINK_SETTINGS)?.try_into()?;
         Ok(map.set(0, settings, 0)?)
+    }
+
+    /// Has it know its addresses by comparison.
+    ///
+    /// # Panics
+    /// Never: the addresses of [`HERE`] are ones.
+    pub fn usual(&mut self) {
+        self.settings.usual =
+            HERE.map(|address| bytemuck::cast(mapped(address.parse().expect("an address"))));
+    }
+
+    /// Puts it on an interface whose driver takes XDP programs, until what this gives is dropped.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn attach(&mut self, interface: &str) -> Result<XdpLink> {
+        let xdp = xdp(&mut self.ebpf)?;
+        let link = xdp.attach(interface, XdpMode::Driver);
+        let link = link.with_context(|| format!("putting the guard on {interface}"))?;
+        Ok(xdp.take_link(link)?)
     }
 
     /// Gives a prefix a rule.

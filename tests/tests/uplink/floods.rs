@@ -25,7 +25,7 @@ use serde_json::json;
 use crate::{DEADLINE, HUB, PORT, configured, counted, hub_frame, machines, spoofed, wait_for_guard};
 
 /// Datagrams that are sent again and again.
-const DIFFERENT: u64 = 4096;
+const DIFFERENT: u64 = 2048;
 
 /// So many at once.
 const BURST: usize = 64;

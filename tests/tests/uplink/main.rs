@@ -4,7 +4,6 @@
 mod attached;
 mod cost;
 mod floods;
-mod frames;
 mod life;
 mod rotation;
 

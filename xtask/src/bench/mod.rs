@@ -6,6 +6,7 @@ mod forward;
 mod hub;
 mod scale;
 mod table;
+mod uplink;
 
 use std::{
     fs,
@@ -63,6 +64,8 @@ enum What {
     Hub,
     /// 2 to 10,000 peers, 1 to 256 LANs: a packet's cost, and the daemon's, here and in guests with kernel WireGuard
     Scale,
+    /// The guard in front of the port: a packet's cost here, and that of floods in guests, in instructions
+    Uplink,
     /// Memory of the daemon and the maps, at rest and with 10,000 peers
     Memory,
 }
@@ -73,6 +76,7 @@ impl What {
             Self::Forward => "forward",
             Self::Hub => "hub",
             Self::Scale => "scale",
+            Self::Uplink => "uplink",
             Self::Memory => "memory",
         }
     }
@@ -82,6 +86,7 @@ impl What {
             Self::Forward => forward::table(result),
             Self::Hub => hub::table(result),
             Self::Scale | Self::Memory => scale::table(result),
+            Self::Uplink => uplink::table(result),
         }
     }
 
@@ -90,6 +95,7 @@ impl What {
             Self::Forward => forward::panels(result),
             Self::Hub => hub::panels(result),
             Self::Scale | Self::Memory => scale::panels(result),
+            Self::Uplink => uplink::panels(result),
         }
     }
 }
@@ -142,6 +148,11 @@ fn measure(env: &Env, built: &Built<'_>, what: What, args: &Args) -> Result<Valu
             result["guests"] = guests(&["--daemon"])?;
             result
         }
+        What::Uplink => {
+            let mut result = here(env, built, what, args)?;
+            result["guests"] = guests(&["--floods"])?;
+            result
+        }
     })
 }
 
@@ -166,7 +177,7 @@ fn in_guests(env: &Env, built: &Built<'_>, what: What, args: &Args, more: &[&str
     let programs = vm::Programs::measuring(env, built.bench.to_owned(), built.relay.to_owned(), arguments)?;
     let options = vm::Options {
         kernels: args.kernels.clone(),
-        counting: what == What::Hub,
+        counting: matches!(what, What::Hub | What::Uplink),
         at_a_time: 1,
         show: true,
         ..vm::Options::default()

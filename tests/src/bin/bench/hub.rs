@@ -350,7 +350,7 @@ impl Hub {
 }
 
 /// A spoke's namespace with a cable to the hub, which is the calling thread's, where the other end is called `name`.
-fn spoke(device: &str, number: u8, name: &str) -> Result<File> {
+pub(crate) fn spoke(device: &str, number: u8, name: &str) -> Result<File> {
     let hub = nix::unistd::gettid();
     let (here, there) = (mac(NEAR), mac(FAR));
     in_new_namespace(|| {
@@ -367,7 +367,7 @@ fn spoke(device: &str, number: u8, name: &str) -> Result<File> {
 }
 
 /// Does something in another network namespace, and comes back.
-fn within<T>(namespace: &File, act: impl FnOnce() -> Result<T>) -> Result<T> {
+pub(crate) fn within<T>(namespace: &File, act: impl FnOnce() -> Result<T>) -> Result<T> {
     let here = File::open("/proc/thread-self/ns/net")?;
     setns(namespace, CloneFlags::CLONE_NEWNET).context("entering a namespace")?;
     let done = act();
@@ -375,6 +375,7 @@ fn within<T>(namespace: &File, act: impl FnOnce() -> Result<T>) -> Result<T> {
     done
 }
 
-fn mac(address: [u8; 6]) -> String {
+/// As `ip` takes it.
+pub(crate) fn mac(address: [u8; 6]) -> String {
     address.map(|byte| format!("{byte:02x}")).join(":")
 }

@@ -16,6 +16,7 @@ mod scale;
 mod spoke;
 mod spread;
 mod tunnel;
+mod uplink;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -54,6 +55,12 @@ enum What {
     },
     /// A whole hub with kernel WireGuard, in a guest whose clock counts instructions
     Hub,
+    /// The guard in front of the listen port
+    Uplink {
+        /// What floods cost a hub with kernel WireGuard, in a guest whose clock counts instructions
+        #[arg(long)]
+        floods: bool,
+    },
     /// The daemon's memory and that of the maps
     Memory,
 }
@@ -82,6 +89,8 @@ fn run(cli: &Cli) -> Result<serde_json::Value> {
         What::Forward => forward::run(&cli.objects, cli.quick),
         What::Scale { daemon } => scale::run(&cli.objects, &cli.relay, daemon, cli.quick),
         What::Hub => hub::measure(&cli.objects, cli.quick),
+        What::Uplink { floods: false } => uplink::measure(&cli.objects, cli.quick),
+        What::Uplink { floods: true } => uplink::floods(&cli.objects, cli.quick),
         What::Memory => scale::memory(&cli.relay, cli.quick),
     }
 }

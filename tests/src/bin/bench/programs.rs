@@ -65,14 +65,22 @@ impl Programs {
 
     /// Lets frames that arrive on a device end there, before the stack sees them, until what this gives is dropped.
     pub(crate) fn end_frames_on(&mut self, device: &str) -> Result<XdpLink> {
-        let sink: &mut Xdp =
-            self.ebpf.program_mut("count_and_drop_frames").context("no such program")?.try_into()?;
-        if sink.fd().is_err() {
-            sink.load().context("loading count_and_drop_frames")?;
+        self.native("count_and_drop_frames", device)
+    }
+
+    /// Lets a program look at frames that arrive on a device and go on, until what this gives is dropped.
+    pub(crate) fn pass_frames_on(&mut self, device: &str) -> Result<XdpLink> {
+        self.native("pass_frames", device)
+    }
+
+    fn native(&mut self, program: &str, device: &str) -> Result<XdpLink> {
+        let xdp: &mut Xdp = self.ebpf.program_mut(program).context("no such program")?.try_into()?;
+        if xdp.fd().is_err() {
+            xdp.load().with_context(|| format!("loading {program}"))?;
         }
-        let link = sink.attach(device, XdpMode::Driver);
-        let link = link.with_context(|| format!("putting count_and_drop_frames on {device}"))?;
-        Ok(sink.take_link(link)?)
+        let link = xdp.attach(device, XdpMode::Driver);
+        let link = link.with_context(|| format!("putting {program} on {device}"))?;
+        Ok(xdp.take_link(link)?)
     }
 
     /// Lets everything pass where timed packets end, or nothing.

@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use relay_common::UplinkVerdict;
 use relay_tests::{
     packet::{Ip, Ipv4, Ipv6, Tcp, Transport, flag, protocol},
-    uplink::{HERE, PORT, THERE, datagram, ethernet, frame, framed},
+    uplink::{Guard, HERE, PORT, THERE, datagram, ethernet, frame, framed, mapped},
 };
 
 use super::{guard, there};
@@ -103,6 +103,29 @@ fn fragments_are_the_stacks() -> Result<()> {
         ],
         UplinkVerdict::Fragment,
     )
+}
+
+/// What most comes to need not be looked up, and what is no address at all is not taken for it.
+#[test]
+fn an_address_that_is_usual_is_ours() -> Result<()> {
+    let mut guard = guard()?;
+    let to = |guard: &mut Guard, address: &str| -> Result<UplinkVerdict> {
+        let to = SocketAddr::new(address.parse()?, PORT);
+        let from = SocketAddr::new(THERE[usize::from(to.is_ipv6())].parse()?, 40_000);
+        guard.judge(&frame(from, to, JUNK))
+    };
+    let usual = ["198.51.100.77", "2001:db8:51::77"];
+    for address in usual.into_iter().chain(["::", "0.0.0.0"]) {
+        ensure!(to(&mut guard, address)? == UplinkVerdict::NotOurs, "{address}");
+    }
+    guard.settings.usual = usual.map(|address| bytemuck::cast(mapped(address.parse().expect("an address"))));
+    guard.apply()?;
+    for address in usual.into_iter().chain(HERE) {
+        ensure!(to(&mut guard, address)? == UplinkVerdict::UnknownType, "{address}");
+    }
+    ensure!(to(&mut guard, "198.51.100.78")? == UplinkVerdict::NotOurs);
+    ensure!(to(&mut guard, "2001:db8:51::78")? == UplinkVerdict::NotOurs);
+    Ok(())
 }
 
 #[test]

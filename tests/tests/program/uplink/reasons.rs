@@ -3,11 +3,18 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Result, ensure};
-use relay_common::{UplinkVerdict, uplink::PrefixRule};
+use nix::{
+    sched::{CpuSet, sched_getcpu, sched_setaffinity},
+    unistd::Pid,
+};
+use relay_common::{
+    UplinkVerdict,
+    uplink::{PrefixRule, SAMPLE},
+};
 use relay_tests::{
     packet::{Ip as _, Ipv4, Ipv6, Transport},
     uplink::{
-        HERE, KEY, PORT, THERE, framed,
+        Guard, HERE, KEY, PORT, THERE, framed,
         message::{handshake, made_up, public_key},
     },
 };
@@ -93,19 +100,30 @@ fn denied_prefixes_get_nothing_through() -> Result<()> {
     Ok(())
 }
 
+/// Where a source's limits or a mac1 were looked at each packet is written down, and of the rest one for so many. They are
+/// counted on each CPU, so this stays on one.
 #[test]
 fn what_is_dropped_is_remembered_of_its_source() -> Result<()> {
+    let mut here = CpuSet::new();
+    here.set(sched_getcpu()?)?;
+    sched_setaffinity(Pid::from_raw(0), &here)?;
     let mut guard = guard()?;
-    for from in there() {
-        ensure!(guard.source(from)?.is_none());
-        ensure!(guard.knock(from, &[4; 32])? == UplinkVerdict::UnknownType);
-        ensure!(guard.knock(from, &[0; 3])? == UplinkVerdict::WrongLength);
-        ensure!(
-            guard.knock(from, &made_up(&public_key(KEY), u64::from(from.is_ipv6())))?
-                == UplinkVerdict::Initiation
-        );
+    let dropped = |guard: &mut Guard, from| -> Result<u64> {
         let source = guard.source(from)?;
-        ensure!(source.is_some_and(|source| source.dropped == 2 && source.last > 0), "{source:?}");
+        ensure!(source.is_none_or(|source| source.last > 0), "{source:?}");
+        Ok(source.map_or(0, |source| source.dropped))
+    };
+    for (from, number) in there().into_iter().zip(0..) {
+        for _ in 1..2 * SAMPLE {
+            ensure!(guard.knock(from, &[4; 32])? == UplinkVerdict::UnknownType);
+        }
+        ensure!(dropped(&mut guard, from)? == SAMPLE);
+        ensure!(guard.knock(from, &[4; 32])? == UplinkVerdict::UnknownType);
+        ensure!(dropped(&mut guard, from)? == 2 * SAMPLE);
+        ensure!(guard.knock(from, &made_up(&public_key(KEY + 1), number))? == UplinkVerdict::BadMac1);
+        ensure!(dropped(&mut guard, from)? == 2 * SAMPLE + 1);
+        ensure!(guard.knock(from, &made_up(&public_key(KEY), number))? == UplinkVerdict::Initiation);
+        ensure!(dropped(&mut guard, from)? == 2 * SAMPLE + 1, "what passes is no fault");
     }
     Ok(())
 }
