@@ -149,8 +149,10 @@ fn all_came(frames: u32, mut count: impl FnMut() -> Result<u64>) -> Result<()> {
     }
 }
 
-/// The floods, by name.
-fn all_floods(key: &[u8; 32]) -> Result<Vec<(&'static str, Vec<Vec<u8>>)>> {
+/// A flood: its name, and its frames.
+type Flood = (&'static str, Vec<Vec<u8>>);
+
+fn all_floods(key: &[u8; 32]) -> Result<Vec<Flood>> {
     let one: IpAddr = THERE[0].parse()?;
     let forged = |number: u64| {
         let [.., b, c] = number.to_be_bytes();
