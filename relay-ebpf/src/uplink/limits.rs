@@ -60,7 +60,7 @@ pub(crate) fn blame(verdict: UplinkVerdict, source: u64, so_far: u64) {
         UplinkVerdict::SourceRate | UplinkVerdict::JunkSource | UplinkVerdict::ReserveRate => {}
         // Each of them: they tell of peers that have another hub's key.
         UplinkVerdict::BadMac1 => maps::blame(source, 1),
-        _ if so_far % SAMPLE == 0 => maps::blame(source, SAMPLE),
+        _ if so_far.is_multiple_of(SAMPLE) => maps::blame(source, SAMPLE),
         _ => {}
     }
 }

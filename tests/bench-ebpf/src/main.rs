@@ -126,7 +126,7 @@ fn count_and_drop(context: TcContext) -> i32 {
     // SAFETY: the kernel gave this context to the program, and the field may be read by classifiers.
     let segments = unsafe { (*context.skb.skb).gso_segs };
     count(segments.max(1).into(), context.len().into());
-    TC_ACT_SHOT as i32
+    TC_ACT_SHOT
 }
 
 /// Where packets of a cable end.
@@ -161,10 +161,10 @@ fn sample(context: PerfEventContext) -> u32 {
     let data = context.ctx.cast::<bpf_perf_event_data>();
     // SAFETY: the kernel gave this context to the program, and registers may be read.
     let at = unsafe { instruction(data) };
-    match SAMPLES.get_ptr_mut(&at) {
+    match SAMPLES.get_ptr_mut(at) {
         // SAFETY: the entry is there. Two CPUs may lose a sample to each other; the guest that samples has one.
         Some(times) => unsafe { *times += 1 },
-        None => _ = SAMPLES.insert(&at, &1, 0),
+        None => _ = SAMPLES.insert(at, 1, 0),
     }
     0
 }
