@@ -5,8 +5,9 @@ use relay_common::{LAYOUT, global};
 
 use super::DatapathError;
 
-/// The object that this binary was built with; empty where there was no eBPF toolchain.
-pub const EMBEDDED: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/relay.bpf.o"));
+/// The object that this binary was built with; empty where there was no eBPF toolchain. A constant would stand in the
+/// binary once for each place that uses it, and there are two: `tunnel`'s loader and `uplink`'s.
+pub static EMBEDDED: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/relay.bpf.o"));
 
 /// Refuses an object that is none, or not of this binary's [`LAYOUT`].
 pub(super) fn check(object: &[u8]) -> Result<(), DatapathError> {
