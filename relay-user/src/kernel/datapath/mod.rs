@@ -25,7 +25,7 @@ mod tracer;
 pub mod uplink;
 
 use aya::{
-    Btf, Ebpf, EbpfLoader,
+    Ebpf,
     programs::{Program, SchedClassifier},
 };
 use relay_common::program;
@@ -96,24 +96,10 @@ impl Datapath {
         object::check(object)?;
         interface.check()?;
         pins.create()?;
-        shape::unpin_leftovers(maps::SHAPES, &pins)?;
-
-        let mut loader = EbpfLoader::new();
-        // The program reads no kernel structures, so it needs no kernel BTF either.
-        loader.btf(None::<&Btf>);
-        for (name, path) in shape::pin_paths(maps::SHAPES, &pins) {
-            loader.map_pin_path(name, path);
-        }
-        // The other program's maps come with the object, and would take memory for nothing.
-        for name in shape::names(uplink::SHAPES) {
-            loader.map_max_entries(name, 1);
-        }
         let act = format!("load the fast path for {}", interface.name);
-        let mut ebpf = loader.load(object).map_err(|error| DatapathError::object(&*act, error))?;
+        let mut ebpf = object::load(object, &act, &pins, maps::SHAPES, uplink::SHAPES)?;
         tunnel(&mut ebpf)?.load().map_err(|error| DatapathError::program(&*act, error))?;
-        let maps = PinnedMaps::from_source(|name| {
-            ebpf.take_map(name).ok_or_else(|| DatapathError::BadObject(format!("it has no map {name}")))
-        })?;
+        let maps = PinnedMaps::from_source(|name| object::take_map(&mut ebpf, name))?;
         Ok(Prepared { interface, pins, hook, ebpf, maps })
     }
 

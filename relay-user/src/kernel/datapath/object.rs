@@ -1,9 +1,13 @@
 //! The eBPF object: the one in this binary, and whether an object is one of ours.
 
+use aya::{Btf, Ebpf, EbpfLoader, maps::Map};
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
 use relay_common::{LAYOUT, global};
 
-use super::DatapathError;
+use super::{
+    DatapathError, Pins,
+    shape::{self, Shape},
+};
 
 /// The object that this binary was built with; empty where there was no eBPF toolchain. A constant would stand in the
 /// binary once for each place that uses it, and there are two: `tunnel`'s loader and `uplink`'s.
@@ -38,6 +42,34 @@ fn layout(bytes: &[u8]) -> Result<u32, DatapathError> {
         .ok_or_else(|| bad("its global LAYOUT has no value"))?;
     // The target is bpfel: little-endian whatever the host.
     Ok(u32::from_le_bytes(value))
+}
+
+/// Loads the object for one of its programs, whose maps have the shapes `ours` and are found or left in `pins`. `act` is
+/// for the error.
+pub(super) fn load(
+    object: &[u8],
+    act: &str,
+    pins: &Pins,
+    ours: &'static [Shape],
+    others: &'static [Shape],
+) -> Result<Ebpf, DatapathError> {
+    shape::unpin_leftovers(ours, pins)?;
+    let mut loader = EbpfLoader::new();
+    // The programs read no kernel structures, so they need no kernel BTF either.
+    loader.btf(None::<&Btf>);
+    for (name, path) in shape::pin_paths(ours, pins) {
+        loader.map_pin_path(name, path);
+    }
+    // The other program's maps come with the object, and would take memory for nothing.
+    for name in shape::names(others) {
+        loader.map_max_entries(name, 1);
+    }
+    loader.load(object).map_err(|error| DatapathError::object(act, error))
+}
+
+/// Takes a map out of the loaded object.
+pub(super) fn take_map(ebpf: &mut Ebpf, name: &str) -> Result<Map, DatapathError> {
+    ebpf.take_map(name).ok_or_else(|| DatapathError::BadObject(format!("it has no map {name}")))
 }
 
 #[cfg(test)]

@@ -8,14 +8,14 @@ mod hook;
 mod maps;
 
 use aya::{
-    Btf, Ebpf, EbpfLoader,
+    Ebpf,
     programs::{Program, Xdp},
 };
 use relay_common::program;
 
 pub(super) use self::maps::SHAPES;
 pub use self::maps::UplinkMaps;
-use super::{DatapathError, Pins, index_of, maps::SHAPES as TUNNELS, object, shape};
+use super::{DatapathError, Pins, index_of, maps::SHAPES as TUNNELS, object};
 use crate::{
     desired::UplinkMode,
     uplink::{UplinkDevice, XdpHook},
@@ -49,22 +49,10 @@ pub fn prepare(
 ) -> Result<PreparedUplink, DatapathError> {
     object::check(object)?;
     pins.create()?;
-    shape::unpin_leftovers(SHAPES, &pins)?;
-    let mut loader = EbpfLoader::new();
-    loader.btf(None::<&Btf>);
-    for (name, path) in shape::pin_paths(SHAPES, &pins) {
-        loader.map_pin_path(name, path);
-    }
-    // The other program's maps come with the object, and would take memory for nothing.
-    for name in shape::names(TUNNELS) {
-        loader.map_max_entries(name, 1);
-    }
     let act = format!("load the guard for {}", device.name);
-    let mut ebpf = loader.load(object).map_err(|error| DatapathError::object(&*act, error))?;
+    let mut ebpf = object::load(object, &act, &pins, SHAPES, TUNNELS)?;
     xdp(&mut ebpf)?.load().map_err(|error| DatapathError::program(&*act, error))?;
-    let maps = UplinkMaps::from_source(|name| {
-        ebpf.take_map(name).ok_or_else(|| DatapathError::BadObject(format!("it has no map {name}")))
-    })?;
+    let maps = UplinkMaps::from_source(|name| object::take_map(&mut ebpf, name))?;
     Ok(PreparedUplink { device, mode, pins, ebpf, maps })
 }
 
