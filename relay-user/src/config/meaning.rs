@@ -16,6 +16,7 @@ use super::{
     error::{ConfigErrors, Problems},
     home, interface, metrics,
     peers::{self, Peers},
+    prefix,
     secret::Secret,
     uplink,
     written::{FirewallWritten, Written},
@@ -177,12 +178,8 @@ fn firewall(
 }
 
 fn read_allow_from(text: &str, own_name: Option<&InterfaceName>) -> Result<AllowFrom, String> {
-    let prefix = text.parse::<IpNet>().or_else(|_| text.parse::<std::net::IpAddr>().map(IpNet::from));
-    if let Ok(prefix) = prefix {
-        if prefix != prefix.trunc() {
-            return Err(format!("{prefix} has host bits set; the network is {}", prefix.trunc()));
-        }
-        return Ok(AllowFrom::Prefix(prefix));
+    if let Some(prefix) = prefix::read(text) {
+        return prefix.map(AllowFrom::Prefix);
     }
     let interface = text
         .parse::<InterfaceName>()

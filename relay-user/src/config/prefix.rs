@@ -33,6 +33,19 @@ pub fn reserved(prefix: IpNet) -> Option<(IpNet, &'static str)> {
     RESERVED.into_iter().find(|(range, _)| overlap(*range, prefix))
 }
 
+/// A prefix, or an address, which is one of its own; `None` for other text.
+///
+/// # Errors
+/// It is an address with the length of its network.
+pub(super) fn read(text: &str) -> Option<Result<IpNet, String>> {
+    let prefix = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).ok()?;
+    Some(if prefix == prefix.trunc() {
+        Ok(prefix)
+    } else {
+        Err(format!("{prefix} has host bits set; the network is {}", prefix.trunc()))
+    })
+}
+
 /// Whether two prefixes have an address in common.
 #[must_use]
 pub fn overlap(a: IpNet, b: IpNet) -> bool {

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use relay_common::uplink::MAX_PREFIXES;
 use serde_spanned::Spanned;
 
-use super::{meaning::Context, written::UplinkWritten};
+use super::{meaning::Context, prefix, written::UplinkWritten};
 use crate::{desired::Uplink, name::InterfaceName};
 
 pub(super) fn mean(
@@ -64,13 +64,7 @@ fn prefixes(context: &mut Context<'_>, key: &str, written: &[Spanned<String>]) -
 }
 
 fn read(text: &str) -> Result<IpNet, String> {
-    let prefix = text.parse::<IpNet>().or_else(|_| text.parse::<std::net::IpAddr>().map(IpNet::from));
-    let prefix = prefix.map_err(|_| format!("`{}` is no prefix of addresses", text.escape_debug()))?;
-    if prefix == prefix.trunc() {
-        Ok(prefix)
-    } else {
-        Err(format!("{prefix} has host bits set; the network is {}", prefix.trunc()))
-    }
+    prefix::read(text).unwrap_or_else(|| Err(format!("`{}` is no prefix of addresses", text.escape_debug())))
 }
 
 #[cfg(test)]
