@@ -30,7 +30,7 @@ use crate::{
         netlink::Netlink,
     },
     metrics::{self, Reconcile},
-    report::{FastPath, Refusal, Reloaded, Stats, Status, UplinkStats},
+    report::{Refusal, Reloaded, Standing, Stats, Status, UplinkStats},
     service_manager::ServiceManager,
     stats,
 };
@@ -440,7 +440,7 @@ impl Daemon {
         let device = self.applied.observed.device.as_ref();
         let connected = device.map_or(0, |device| stats::connected(device, SystemTime::now()));
         let peers = desired.peers.len() - self.expired.len();
-        let on = self.applied.fast_path.as_ref().is_some_and(FastPath::is_on);
+        let on = self.applied.fast_path.as_ref().is_some_and(Standing::is_on);
         let fast_path = match &desired.role {
             Role::Home(_) => "",
             Role::Hub(_) if on => ", fast path on",
@@ -453,8 +453,8 @@ impl Daemon {
         format!("{}: {connected} of {peers} peers connected{fast_path}{problems}", desired.interface)
     }
 
-    fn fast_path(&self) -> FastPath {
-        self.applied.fast_path.clone().unwrap_or_else(|| FastPath::off("the host could not be read"))
+    fn fast_path(&self) -> Standing {
+        self.applied.fast_path.clone().unwrap_or_else(|| Standing::off("the host could not be read"))
     }
 
     /// What is wrong with the host, and then what is wrong beside it.

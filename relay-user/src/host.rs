@@ -27,7 +27,7 @@ use crate::{
     lan,
     maps::Counters,
     observed::{Device, KernelRoute, Link, LinkKind, Observed, UNICAST},
-    report::{FastPath, Guard},
+    report::Standing,
     resolver::{Resolver, is_silent},
     uplink::{UplinkCounters, UplinkDevice, live},
 };
@@ -76,9 +76,9 @@ pub struct Applied {
     /// The first failure without which a hub is no hub.
     pub essential_failure: Option<HostError>,
     /// The fast path, decided.
-    pub fast_path: Option<FastPath>,
+    pub fast_path: Option<Standing>,
     /// The guard in front of the listen port; `None` at a home.
-    pub uplink: Option<Guard>,
+    pub uplink: Option<Standing>,
     /// What the host was like before.
     pub observed: Observed,
 }
@@ -231,8 +231,7 @@ impl Host {
         observed: &Observed,
     ) -> Result<Option<UplinkDevice>, HostError> {
         let Some(uplink) = desired.uplink() else { return Ok(None) };
-        let route =
-            || observed.uplinks.get(&Version::V4).or(observed.uplinks.get(&Version::V6))?.parse().ok();
+        let route = || observed.uplink_name()?.parse().ok();
         let Some(name) = uplink.interface.clone().or_else(route) else { return Ok(None) };
         let link = self.netlink.link(&name).await?;
         Ok(link.map(|link| UplinkDevice { name, index: link.index }))
@@ -273,11 +272,10 @@ impl Host {
         let rules = self.netlink.rules().await?;
         let facts = facts(observed.link.as_ref(), self.attachment.pins(), rules);
         observed.uplinks = self.uplinks(&observed.routes).await?;
-        let uplink = observed.uplinks.get(&Version::V4).or(observed.uplinks.get(&Version::V6));
+        let uplink = observed.uplink_name();
         let port = hub.listen_port;
         let exits = exit::exits(desired, &observed.uplinks);
-        observed.openings =
-            opening::openings(ruleset, name, port, uplink.map(String::as_str), &prefixes, &exits);
+        observed.openings = opening::openings(ruleset, name, port, uplink, &prefixes, &exits);
         observed.stale_openings = if desired.firewall.manage {
             opening::stale(ruleset, name, port, &exits)
         } else {

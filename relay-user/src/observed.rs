@@ -171,3 +171,12 @@ pub struct Observed {
     /// The guard in front of the listen port.
     pub uplink: UplinkObserved,
 }
+
+impl Observed {
+    /// The interface that leads to the internet: that of IPv4's default route, else IPv6's.
+    #[must_use]
+    pub fn uplink_name(&self) -> Option<&str> {
+        let uplink = self.uplinks.get(&Version::V4).or(self.uplinks.get(&Version::V6));
+        uplink.map(String::as_str)
+    }
+}

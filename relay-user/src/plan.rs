@@ -25,7 +25,7 @@ use crate::{
     key::PublicKey,
     maps::{self, DatapathState, MapChange, Maps},
     observed::{DevicePeer, KernelRoute, Link, Observed, ROUTE_PROTOCOL},
-    report::FastPath,
+    report::Standing,
     uplink::{self, UplinkChange, UplinkDevice, UplinkObserved, UplinkState, XdpHook},
 };
 
@@ -130,7 +130,7 @@ impl Change {
 
 /// The steps from `observed` to `desired`.
 #[must_use]
-pub fn plan(desired: &Desired, backend: Backend, observed: &Observed, fast_path: &FastPath) -> Vec<Change> {
+pub fn plan(desired: &Desired, backend: Backend, observed: &Observed, fast_path: &Standing) -> Vec<Change> {
     if let (None, Some(renamed)) = (&observed.link, &observed.renamed) {
         // Sessions, addresses and fast path are all on it; what is amiss under its own name shows at the next look.
         return vec![Change::TakeBack(renamed.clone())];
@@ -152,7 +152,7 @@ pub fn plan(desired: &Desired, backend: Backend, observed: &Observed, fast_path:
 fn datapath(
     desired: &Desired,
     observed: &Observed,
-    fast_path: &FastPath,
+    fast_path: &Standing,
     changes: &mut Vec<Change>,
 ) -> Vec<Change> {
     if desired.fast_path() == FastPathMode::Off {

@@ -21,7 +21,7 @@ pub struct Stats {
     /// Who carries the tunnel.
     pub backend: Backend,
     /// Whether the fast path is on.
-    pub fast_path: FastPath,
+    pub fast_path: Standing,
     /// By name.
     pub peers: Vec<PeerStats>,
     /// Packets by what `tunnel` decided, every verdict present.
@@ -125,16 +125,16 @@ impl From<relay_common::Traffic> for Packets {
     }
 }
 
-/// Whether the fast path is on, and why.
+/// Whether a part of the hub is on, and why: the fast path, or the guard in front of the listen port.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FastPath {
+pub struct Standing {
     /// On or off.
     pub state: Switch,
-    /// In words; names the rule that keeps it off.
+    /// In words; names what keeps it off.
     pub reason: String,
 }
 
-impl FastPath {
+impl Standing {
     /// On, with the reason.
     pub fn on(reason: impl Into<String>) -> Self {
         Self { state: Switch::On, reason: reason.into() }
@@ -152,41 +152,7 @@ impl FastPath {
     }
 }
 
-impl std::fmt::Display for FastPath {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let state = if self.is_on() { "on" } else { "off" };
-        write!(f, "{state}: {}", self.reason)
-    }
-}
-
-/// Whether the guard in front of the listen port stands, and why not.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Guard {
-    /// On or off.
-    pub state: Switch,
-    /// In words: how and where it is attached, or why it is not.
-    pub reason: String,
-}
-
-impl Guard {
-    /// On, attached like this.
-    pub fn on(reason: impl Into<String>) -> Self {
-        Self { state: Switch::On, reason: reason.into() }
-    }
-
-    /// Off, with the reason.
-    pub fn off(reason: impl Into<String>) -> Self {
-        Self { state: Switch::Off, reason: reason.into() }
-    }
-
-    /// Whether it is on.
-    #[must_use]
-    pub fn is_on(&self) -> bool {
-        self.state == Switch::On
-    }
-}
-
-impl std::fmt::Display for Guard {
+impl std::fmt::Display for Standing {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let state = if self.is_on() { "on" } else { "off" };
         write!(f, "{state}: {}", self.reason)
@@ -231,12 +197,12 @@ pub struct Status {
     #[serde(default)]
     pub home: Option<HomeStatus>,
     /// Whether the fast path is on.
-    pub fast_path: FastPath,
+    pub fast_path: Standing,
     /// How the program is attached: `tcx`, `clsact`; `None` when it is not.
     pub attached: Option<String>,
     /// Whether the guard in front of the listen port stands; null where nobody dials this machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub uplink: Option<Guard>,
+    pub uplink: Option<Standing>,
     /// Peers that take part: enabled in the file, and not expired.
     pub peers: usize,
     /// Peers with a handshake in the last three minutes (WireGuard's REJECT_AFTER_TIME, 180 s).

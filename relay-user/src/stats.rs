@@ -15,7 +15,7 @@ use crate::{
     lan::routes_for_router,
     maps::Counters,
     observed::{Device, DevicePeer, Observed},
-    report::{Bytes, FastPath, HomeStatus, LanStatus, PeerFastPath, PeerStats, Stats},
+    report::{Bytes, HomeStatus, LanStatus, PeerFastPath, PeerStats, Standing, Stats},
 };
 
 /// How long ago a handshake may be for a peer to count as connected: WireGuard's REJECT_AFTER_TIME (whitepaper 6.1).
@@ -47,7 +47,7 @@ pub struct Named {
 pub fn collect(
     desired: &Desired,
     backend: Backend,
-    fast_path: FastPath,
+    fast_path: Standing,
     device: Option<&Device>,
     counters: Option<&Counters>,
 ) -> Stats {
@@ -65,7 +65,7 @@ pub fn of(
     interface: &str,
     peers: impl Iterator<Item = Named>,
     backend: Backend,
-    fast_path: FastPath,
+    fast_path: Standing,
     device: Option<&Device>,
     counters: Option<&Counters>,
 ) -> Stats {

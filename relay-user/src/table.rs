@@ -202,14 +202,14 @@ mod tests {
     use super::*;
     use crate::{
         key::PublicKey,
-        report::{Bytes, FastPath, Guard, Packets, PeerFastPath, PeerStats, UplinkStats},
+        report::{Bytes, Packets, PeerFastPath, PeerStats, Standing, UplinkStats},
     };
 
     fn example() -> Stats {
         Stats {
             interface: "wg0".into(),
             backend: Backend::Kernel,
-            fast_path: FastPath::on("nothing on this host filters or changes tunnel-to-tunnel traffic"),
+            fast_path: Standing::on("nothing on this host filters or changes tunnel-to-tunnel traffic"),
             peers: vec![
                 PeerStats {
                     name: "home".into(),
@@ -271,7 +271,7 @@ mod tests {
                 listen_port: 51820,
                 endpoint: None,
                 home: None,
-                fast_path: FastPath::on("nothing on this host filters or changes traffic from peer to peer"),
+                fast_path: Standing::on("nothing on this host filters or changes traffic from peer to peer"),
                 attached: Some("clsact".into()),
                 uplink: None,
                 peers: 2,
@@ -327,9 +327,9 @@ mod tests {
             listen_port: 51820,
             endpoint: None,
             home: None,
-            fast_path: FastPath::off("`chain forward { policy drop }` in table ip filter"),
+            fast_path: Standing::off("`chain forward { policy drop }` in table ip filter"),
             attached: Some("tcx".into()),
-            uplink: Some(Guard::on("native, on eth0")),
+            uplink: Some(Standing::on("native, on eth0")),
             peers: 2,
             peers_connected: 1,
             peers_expired: vec!["guest".into()],

@@ -16,7 +16,7 @@ use relay_common::{
 use crate::{
     desired::{Desired, InterfaceName, Uplink, UplinkMode},
     observed::{Device, KernelRoute, Observed},
-    report::Guard,
+    report::Standing,
 };
 
 /// What the guard's maps hold, or shall hold.
@@ -267,12 +267,12 @@ pub fn diff(wanted: &UplinkState, state: &UplinkState) -> Vec<UplinkChange> {
 
 /// Whether the guard stands, and why not.
 #[must_use]
-pub fn judge(uplink: &Uplink, observed: &UplinkObserved, failure: Option<&str>) -> Guard {
+pub fn judge(uplink: &Uplink, observed: &UplinkObserved, failure: Option<&str>) -> Standing {
     if uplink.mode == UplinkMode::Off {
-        return Guard::off("mode = \"off\" under [uplink] in the configuration");
+        return Standing::off("mode = \"off\" under [uplink] in the configuration");
     }
     let Some(device) = &observed.device else {
-        return Guard::off(match &uplink.interface {
+        return Standing::off(match &uplink.interface {
             Some(name) => format!("there is no interface {name}, which [uplink] names"),
             None => {
                 "this host has no default route, so none of its interfaces leads to the internet".to_owned()
@@ -280,12 +280,13 @@ pub fn judge(uplink: &Uplink, observed: &UplinkObserved, failure: Option<&str>) 
         });
     };
     match observed.hook {
-        XdpHook::Ours(UplinkMode::Generic) => Guard::on(format!("generic, on {}", device.name)),
-        XdpHook::Ours(_) => Guard::on(format!("native, on {}", device.name)),
-        XdpHook::Foreign(id) => {
-            Guard::off(format!("another XDP program ({id}) is on {}, which relay leaves alone", device.name))
-        }
-        XdpHook::Free => Guard::off(failure.unwrap_or("it is not attached yet")),
+        XdpHook::Ours(UplinkMode::Generic) => Standing::on(format!("generic, on {}", device.name)),
+        XdpHook::Ours(_) => Standing::on(format!("native, on {}", device.name)),
+        XdpHook::Foreign(id) => Standing::off(format!(
+            "another XDP program ({id}) is on {}, which relay leaves alone",
+            device.name
+        )),
+        XdpHook::Free => Standing::off(failure.unwrap_or("it is not attached yet")),
     }
 }
 

@@ -27,7 +27,7 @@ use crate::{
     key::PublicKey,
     maps::{self, Counters, DatapathState, MapChange, Maps},
     observed::{Device, KernelRoute, Link, LinkKind},
-    report::{FastPath, Reloaded},
+    report::{Reloaded, Standing},
 };
 
 /// How often one look tries: to load the fast path, then to see that it holds what it shall.
@@ -76,7 +76,7 @@ pub struct Look {
     /// What is amiss, each with what to do about it.
     pub problems: Vec<String>,
     /// Whether the fast path is on.
-    pub fast_path: FastPath,
+    pub fast_path: Standing,
     /// How its program is attached, if it is.
     pub attached: Option<Hook>,
     /// The interface; `None` while it is not there or could not be read.
@@ -340,7 +340,7 @@ impl Look {
         Self {
             changes: Vec::new(),
             problems: Vec::new(),
-            fast_path: FastPath::off(reason),
+            fast_path: Standing::off(reason),
             attached: None,
             seen: None,
         }

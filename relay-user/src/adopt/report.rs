@@ -7,7 +7,7 @@ use crate::{
     desired::Backend,
     maps::Counters,
     observed::Device,
-    report::{FastPath, Stats, Status},
+    report::{Standing, Stats, Status},
     stats::{self, connected},
 };
 
@@ -45,7 +45,7 @@ pub fn status(place: &Place, look: &Look) -> Status {
 pub fn stats(
     place: &Place,
     backend: Backend,
-    fast_path: FastPath,
+    fast_path: Standing,
     device: Option<&Device>,
     counters: Option<&Counters>,
 ) -> Stats {

@@ -22,7 +22,7 @@ use crate::{
     },
     maps::Counters,
     observed::LinkKind,
-    report::{FastPath, Stats},
+    report::{Standing, Stats},
     stats, table,
 };
 
@@ -120,16 +120,16 @@ fn left_behind(
     name: &InterfaceName,
     index: u32,
     pins: &Pins,
-) -> anyhow::Result<(FastPath, Option<Counters>)> {
+) -> anyhow::Result<(Standing, Option<Counters>)> {
     let interface = Interface { name: name.clone(), index };
     let attached = datapath::attached(&interface, pins)?;
     let maps = if pins.exist() { Some(PinnedMaps::open(pins)?) } else { None };
     let counters = maps.as_ref().map(PinnedMaps::counters).transpose()?;
     let enabled = maps.as_ref().map(PinnedMaps::read).transpose()?.is_some_and(|state| state.enabled);
     let fast_path = match (attached, enabled) {
-        (Some(_), true) => FastPath::on("as the daemon left it; no daemon runs"),
-        (Some(_), false) => FastPath::off("as the daemon left it; no daemon runs"),
-        (None, _) => FastPath::off("not attached; no daemon runs"),
+        (Some(_), true) => Standing::on("as the daemon left it; no daemon runs"),
+        (Some(_), false) => Standing::off("as the daemon left it; no daemon runs"),
+        (None, _) => Standing::off("not attached; no daemon runs"),
     };
     Ok((fast_path, counters))
 }

@@ -20,7 +20,7 @@ use crate::{
     kernel::datapath::Hook,
     key::PublicKey,
     observed::{Device, DevicePeer, Link, Observed},
-    report::{FastPath, Status},
+    report::{Standing, Status},
 };
 
 /// All of it.
@@ -141,7 +141,7 @@ pub struct Host {
     /// What the daemon has not done within a moment, or nobody has done where none runs, in words.
     pub drift: Vec<String>,
     /// Whether eBPF forwards.
-    pub fast_path: FastPath,
+    pub fast_path: Standing,
     /// How its program is attached.
     pub attached: Option<String>,
 }

@@ -24,7 +24,7 @@ use crate::{
     desired::{Desired, InterfaceName, Peer},
     error::chain,
     failure, fast_path,
-    firewall::{exit, opening, packet::Version},
+    firewall::{exit, opening},
     host::Host,
     kernel::{
         datapath::{self, Hook, Interface, Pins},
@@ -34,7 +34,7 @@ use crate::{
     },
     observed::{Device, Link, Observed},
     plan::{self, Change},
-    report::{FastPath, Status},
+    report::{Standing, Status},
     service,
 };
 
@@ -185,7 +185,7 @@ async fn host(
     let mut observed = host.observe(desired).await.map_err(failed)?;
     let backend = host.backend;
     let left = |observed: &Observed| -> Vec<String> {
-        let changes = plan::plan(desired, backend, observed, &FastPath::off(""));
+        let changes = plan::plan(desired, backend, observed, &Standing::off(""));
         changes.iter().filter(|change| is_drift(change)).map(ToString::to_string).collect()
     };
     let mut drift = left(&observed);
@@ -209,7 +209,7 @@ async fn host(
     let decided = match (status, &attached) {
         (Some(status), _) => status.fast_path.clone(),
         (None, Some(_)) => fast_path::decide(desired.fast_path(), observed.forwarding.as_ref(), None),
-        (None, None) => FastPath::off("no program is attached; the kernel forwards"),
+        (None, None) => Standing::off("no program is attached; the kernel forwards"),
     };
     Ok(HostFacts { backend, observed, closers, drift, fast_path: decided, attached })
 }
@@ -240,10 +240,10 @@ async fn closers(
     let ruleset = nft::read().await.map_err(|error| chain(&error))?;
     let peers = desired.peers.values().flat_map(Peer::allowed_ips);
     let prefixes: Vec<IpNet> = desired.addresses.iter().map(IpNet::trunc).chain(peers).collect();
-    let uplink = observed.uplinks.get(&Version::V4).or(observed.uplinks.get(&Version::V6));
+    let uplink = observed.uplink_name();
     let exits = exit::exits(desired, &observed.uplinks);
     let name = desired.interface.as_str();
-    Ok(opening::closers(&ruleset, name, port, uplink.map(String::as_str), &prefixes, &exits))
+    Ok(opening::closers(&ruleset, name, port, uplink, &prefixes, &exits))
 }
 
 /// Whether somebody else has the port, where WireGuard does not.

@@ -30,7 +30,7 @@ use crate::{
     kernel::{datapath::Hook, sysctl::Sysctl},
     key::{PrivateKey, PublicKey},
     observed::{Device, DevicePeer, KernelRoute, Link, LinkKind, MARK, Observed, ROUTE_PROTOCOL},
-    report::{FastPath, Status},
+    report::{Standing, Status},
 };
 
 const FILE: &str = r#"
@@ -140,7 +140,7 @@ fn healthy() -> Facts {
         listen_port: 51820,
         endpoint: None,
         home: None,
-        fast_path: FastPath::on("nothing filters"),
+        fast_path: Standing::on("nothing filters"),
         attached: Some("tcx".into()),
         peers: 2,
         peers_connected: 1,
@@ -180,7 +180,7 @@ fn healthy() -> Facts {
             observed,
             closers: Vec::new(),
             drift: Vec::new(),
-            fast_path: FastPath::on("nothing filters"),
+            fast_path: Standing::on("nothing filters"),
             attached: Some("tcx".into()),
         }),
         relays: Vec::new(),

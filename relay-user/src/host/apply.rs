@@ -19,7 +19,7 @@ use crate::{
     maps::DatapathState,
     observed::Observed,
     plan::{self, Change, plan},
-    report::FastPath,
+    report::Standing,
     uplink::{self, UplinkState},
 };
 
@@ -108,9 +108,9 @@ impl Host {
         applied.observed = observed;
     }
 
-    fn decide(&self, desired: &Desired, observed: &Observed) -> FastPath {
+    fn decide(&self, desired: &Desired, observed: &Observed) -> Standing {
         if desired.home().is_some() {
-            return FastPath::off("this is a home: nothing goes from tunnel to tunnel here");
+            return Standing::off("this is a home: nothing goes from tunnel to tunnel here");
         }
         fast_path::decide(desired.fast_path(), observed.forwarding.as_ref(), self.attachment.failure())
     }

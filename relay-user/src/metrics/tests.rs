@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     desired::Backend,
     key::PublicKey,
-    report::{Bytes, FastPath, Guard, PeerFastPath, UplinkStats},
+    report::{Bytes, PeerFastPath, Standing, UplinkStats},
 };
 
 fn snapshot() -> Snapshot {
@@ -35,9 +35,9 @@ fn snapshot() -> Snapshot {
             listen_port: 51820,
             endpoint: None,
             home: None,
-            fast_path: FastPath::on("nothing is in its way"),
+            fast_path: Standing::on("nothing is in its way"),
             attached: Some("tcx".into()),
-            uplink: Some(Guard::on("native, on eth0")),
+            uplink: Some(Standing::on("native, on eth0")),
             peers: 2,
             peers_connected: 1,
             peers_expired: vec!["guest".into()],
@@ -48,7 +48,7 @@ fn snapshot() -> Snapshot {
         stats: Stats {
             interface: "wg0".into(),
             backend: Backend::Kernel,
-            fast_path: FastPath::on("nothing is in its way"),
+            fast_path: Standing::on("nothing is in its way"),
             peers: vec![peer("home", 1), peer("Zoë's \"x\" \\ y", 2)],
             verdicts: [("redirected".into(), 990), ("ttl_expired".into(), 10)].into(),
             uplink: Some(UplinkStats {

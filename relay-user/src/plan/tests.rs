@@ -121,7 +121,7 @@ fn route(destination: &str, protocol: u8) -> KernelRoute {
 }
 
 fn todo(desired: &Desired, observed: &Observed) -> Vec<Change> {
-    plan(desired, Backend::Kernel, observed, &FastPath::on("test"))
+    plan(desired, Backend::Kernel, observed, &Standing::on("test"))
 }
 
 fn words(changes: &[Change]) -> Vec<String> {
@@ -282,7 +282,7 @@ fn off_takes_the_program_away_and_asks_for_nothing_else() {
         fast_path: FastPathMode::Off,
         uplink: Uplink::default(),
     });
-    let off = FastPath::off("test");
+    let off = Standing::off("test");
     assert_eq!(plan(&desired, Backend::Kernel, &observed, &off), [Change::UnloadFastPath]);
     observed.maps = None;
     observed.attached = None;
@@ -294,7 +294,7 @@ fn off_takes_the_program_away_and_asks_for_nothing_else() {
 fn kept_by_the_firewall_means_switched_off_and_still_loaded() {
     let desired = desired();
     let observed = settled(&desired);
-    let changes = plan(&desired, Backend::Kernel, &observed, &FastPath::off("a drop policy"));
+    let changes = plan(&desired, Backend::Kernel, &observed, &Standing::off("a drop policy"));
     assert_eq!(words(&changes), ["switch the fast path off"]);
 }
 
@@ -343,7 +343,7 @@ fn a_userspace_hub_sends_no_redirects_either() {
     let desired = desired();
     let mut observed = settled(&desired);
     observed.sysctls.insert(Sysctl::all_send_redirects(), "1".into());
-    let todo = |backend| words(&plan(&desired, backend, &observed, &FastPath::on("test")));
+    let todo = |backend| words(&plan(&desired, backend, &observed, &Standing::on("test")));
     assert_eq!(todo(Backend::Kernel), [""; 0]);
     assert_eq!(todo(Backend::Userspace), ["set net.ipv4.conf.all.send_redirects = 0"]);
 }
@@ -354,7 +354,7 @@ fn a_renamed_interface_gets_its_name_back_and_nothing_else_happens() {
     let mut observed = settled(&desired);
     let renamed = Link { name: "old0".into(), ..observed.link.take().unwrap() };
     observed.renamed = Some(renamed.clone());
-    let changes = plan(&desired, Backend::Kernel, &observed, &FastPath::on(""));
+    let changes = plan(&desired, Backend::Kernel, &observed, &Standing::on(""));
     assert_eq!(changes, [Change::TakeBack(renamed)]);
 }
 
@@ -362,7 +362,7 @@ fn a_renamed_interface_gets_its_name_back_and_nothing_else_happens() {
 fn a_fast_path_without_pins_is_loaded_anew() {
     let desired = desired();
     let observed = Observed { fast_path_pinned: false, ..settled(&desired) };
-    assert_eq!(plan(&desired, Backend::Kernel, &observed, &FastPath::on("")), [Change::LoadFastPath]);
+    assert_eq!(plan(&desired, Backend::Kernel, &observed, &Standing::on("")), [Change::LoadFastPath]);
 }
 
 #[test]
@@ -374,7 +374,7 @@ fn a_full_tunnel_gets_its_exit_and_loses_it_with_its_time() {
     phone.full_tunnel = true;
     phone.expires = Some("2026-12-24T18:00:00Z".parse().unwrap());
     let to_do = |desired: &Desired, observed: &Observed| {
-        plan(desired, Backend::Kernel, observed, &FastPath::on("free"))
+        plan(desired, Backend::Kernel, observed, &Standing::on("free"))
     };
     assert_eq!(to_do(&desired, &observed), [Change::ReplaceTable]);
     observed.table = Some(wanted_table(&desired, &observed));

@@ -228,7 +228,7 @@ pub(crate) mod tests {
     use crate::{
         desired::Backend,
         key::PublicKey,
-        report::{Bytes, FastPath, Packets, PeerFastPath, UplinkStats},
+        report::{Bytes, Packets, PeerFastPath, Standing, UplinkStats},
         watch::model::Act,
     };
 
@@ -256,7 +256,7 @@ pub(crate) mod tests {
             uplink: None,
             interface: "wg0".into(),
             backend: Backend::Kernel,
-            fast_path: FastPath::on("nothing on this host filters or changes tunnel-to-tunnel traffic"),
+            fast_path: Standing::on("nothing on this host filters or changes tunnel-to-tunnel traffic"),
             verdicts: [("redirected".into(), 0), ("ttl_expired".into(), 0)].into(),
             peers,
         }

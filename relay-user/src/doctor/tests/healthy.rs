@@ -60,7 +60,7 @@ fn what_is_no_fault() {
         ("junk", |f| hears(f, Err(Sealed::Damaged))),
         ("the fast path off by the file", |f| {
             rewrite(f, "[interface]", "[interface]\nfast_path = \"off\"");
-            host(f).fast_path = FastPath::off("fast_path = \"off\"");
+            host(f).fast_path = Standing::off("fast_path = \"off\"");
         }),
         ("behind NAT", |f| {
             let uplink = f.uplink.as_mut().expect("one");
@@ -127,7 +127,7 @@ fn what_follows_from_the_daemons_absence_is_not_told_again() {
     facts.probes.clear();
     host(&mut facts).observed.link = None;
     host(&mut facts).attached = None;
-    host(&mut facts).fast_path = FastPath::off("no program is attached; the kernel forwards");
+    host(&mut facts).fast_path = Standing::off("no program is attached; the kernel forwards");
     let report = examine(&facts);
     assert_eq!(amiss(&report).len(), 1, "{:#?}", amiss(&report));
 }

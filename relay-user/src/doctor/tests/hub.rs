@@ -151,7 +151,7 @@ const ROWS: &[Row] = &[
     (
         "the fast path kept off",
         |f| {
-            host(f).fast_path = FastPath::off("x");
+            host(f).fast_path = Standing::off("x");
             let (by, hint) = ("-j MARK".into(), "limit it".into());
             host(f).observed.forwarding = Some(TunnelForwarding::Kept { by, hint });
         },
@@ -161,7 +161,7 @@ const ROWS: &[Row] = &[
     ),
     (
         "the fast path not loaded",
-        |f| host(f).fast_path = FastPath::off("no BPF"),
+        |f| host(f).fast_path = Standing::off("no BPF"),
         Check::FastPath,
         Warning,
         "no BPF",
