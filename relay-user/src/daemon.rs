@@ -103,6 +103,7 @@ pub async fn run(
         metrics: Listener::new(sender.clone()),
         ticks: 0,
         manager: ServiceManager::default(),
+        has_read_file: true,
     };
     // Before the first look: what changes while it looks is looked at again.
     let mut events = Events::subscribe()?;
@@ -172,6 +173,8 @@ struct Daemon {
     metrics: Listener,
     ticks: u32,
     manager: ServiceManager,
+    /// Reading the file took memory that has not been given back yet.
+    has_read_file: bool,
 }
 
 impl Daemon {
@@ -206,7 +209,6 @@ impl Daemon {
             tracing::warn!("a firewall on this host closes relay's way; to open it: {opening}");
         }
         self.record();
-        give_memory_back();
         Ok(())
     }
 
@@ -221,6 +223,13 @@ impl Daemon {
         let mut tick = Instant::now() + TICK;
         tokio::pin!(shutdown);
         loop {
+            // After a reload is answered: nobody has to wait for the proof, and the next answer is of what is.
+            if self.applied.unproven {
+                self.look().await;
+            }
+            if std::mem::take(&mut self.has_read_file) {
+                give_memory_back();
+            }
             tokio::select! {
                 () = &mut shutdown => {
                     self.record();
@@ -321,7 +330,7 @@ impl Daemon {
     async fn reload(&mut self) -> Result<Reloaded, Refusal> {
         self.manager.reloading();
         let reloaded = self.follow_file().await;
-        give_memory_back();
+        self.has_read_file = true;
         self.manager.ready(self.in_a_line());
         reloaded
     }
