@@ -6,6 +6,7 @@
 
 use std::{
     collections::BTreeSet,
+    net::SocketAddr,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
@@ -18,7 +19,7 @@ use tokio::{
 };
 
 use crate::{
-    config::{self, Config},
+    config::{self, Config, Warning},
     control::{Request, listener::Listener, server::ControlSocket},
     desired::{Backend, Desired, InterfaceName, PeerName, Role},
     error::chain,
@@ -94,7 +95,7 @@ pub async fn run(
     let mut daemon = Daemon {
         options,
         netlink,
-        config,
+        config: config.into(),
         host,
         applied: Applied::default(),
         expired: BTreeSet::new(),
@@ -160,10 +161,25 @@ fn give_memory_back() {
     }
 }
 
+/// What the daemon keeps of its file: what it means, without what was written, which would take as much memory again.
+struct InForce {
+    desired: Desired,
+    metrics: Option<SocketAddr>,
+    /// What is unwise in it, or will surprise somebody.
+    warnings: Vec<Warning>,
+}
+
+impl From<Config> for InForce {
+    fn from(config: Config) -> Self {
+        let warnings = [config.advice(), config.warnings].concat();
+        Self { desired: config.desired, metrics: config.metrics, warnings }
+    }
+}
+
 struct Daemon {
     options: Options,
     netlink: Netlink,
-    config: Config,
+    config: InForce,
     host: Host,
     applied: Applied,
     /// The peers whose time was over at the last look.
@@ -179,7 +195,7 @@ struct Daemon {
 
 impl Daemon {
     async fn bring_up(&mut self) -> anyhow::Result<()> {
-        for warning in self.config.warnings.iter().chain(&self.config.advice()) {
+        for warning in &self.config.warnings {
             tracing::warn!("{warning}");
         }
         let found = self.host.exists().await?;
@@ -365,13 +381,10 @@ impl Daemon {
         if dialled(old) != dialled(new) {
             self.host.dial_anew();
         }
-        let told = [self.config.warnings.clone(), self.config.advice()].concat();
-        for warning in
-            config.warnings.iter().chain(&config.advice()).filter(|warning| !told.contains(warning))
-        {
+        let told = std::mem::replace(&mut self.config, config.into()).warnings;
+        for warning in self.config.warnings.iter().filter(|warning| !told.contains(warning)) {
             tracing::warn!("{warning}");
         }
-        self.config = config;
         self.metrics.follow(self.config.metrics).await;
         self.host.retry_fast_path();
         self.host.retry_uplink();
