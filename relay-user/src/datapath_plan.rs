@@ -11,7 +11,6 @@ use std::{
 };
 
 use ipnet::IpNet;
-use itertools::{EitherOrBoth, Itertools as _};
 use relay_common::{MAX_HOSTS, MAX_LANS, MAX_PEERS, PeerSlot, Route};
 
 use crate::{
@@ -19,6 +18,7 @@ use crate::{
     key::PublicKey,
     maps::{DatapathState, MapChange, Maps},
     observed::{Device, KernelRoute, UNICAST},
+    side_by_side::side_by_side,
 };
 
 /// A tunnel as the fast path sees it, whoever keeps it.
@@ -69,7 +69,7 @@ pub fn desired_maps(
     routes: &[KernelRoute],
     slots: &BTreeMap<PublicKey, PeerSlot>,
 ) -> Maps {
-    let (slots, overflow) = assign(tunnel.peers.keys(), slots);
+    let (slots, overflow) = assign(&tunnel.peers, slots);
     let elsewhere = elsewhere(tunnel, ifindex, routes);
     let inward: Covers =
         routes.iter().filter(|route| into_tunnel(route, ifindex)).map(|route| route.destination).collect();
@@ -80,9 +80,11 @@ pub fn desired_maps(
     let claimed = LazyCell::new(|| tunnel.peers.values().flatten().copied().collect::<Covers>());
 
     let mut ways: Vec<(IpNet, Route)> = Vec::new();
-    for (key, prefixes) in &tunnel.peers {
-        let reachable =
-            device.and_then(|device| device.peers.get(key)).is_some_and(|peer| peer.endpoint.is_some());
+    let none = BTreeMap::new();
+    let live = device.map_or(&none, |device| &device.peers);
+    for (key, prefixes, live) in side_by_side(&tunnel.peers, live) {
+        let Some(prefixes) = prefixes else { continue };
+        let reachable = live.is_some_and(|peer| peer.endpoint.is_some());
         let (true, Some(&slot)) = (reachable, slots.get(key)) else {
             // What its neighbour's wider prefix says is not meant for it.
             let enclosed = prefixes
@@ -256,35 +258,25 @@ fn shared(address: &IpNet) -> Option<IpAddr> {
 }
 
 /// Slots for the peers, and how many peers got none.
-fn assign<'a>(
-    peers: impl Iterator<Item = &'a PublicKey> + Clone,
+fn assign<P>(
+    peers: &BTreeMap<PublicKey, P>,
     held: &BTreeMap<PublicKey, PeerSlot>,
 ) -> (BTreeMap<PublicKey, PeerSlot>, usize) {
     let mut taken = BTreeSet::new();
-    let mut slots = BTreeMap::new();
-    for key in peers.clone() {
-        // Two keys with one slot, or a slot out of range, are a wrong entry: the later one counts as new.
-        if let Some(&slot) = held.get(key)
-            && slot < MAX_PEERS
-            && taken.insert(slot)
-        {
-            slots.insert(*key, slot);
+    let mut slots = Vec::with_capacity(peers.len());
+    for (key, peer, held) in side_by_side(peers, held) {
+        if peer.is_some() {
+            // Two keys with one slot, or a slot out of range, are a wrong entry: the later one counts as new.
+            slots.push((*key, held.copied().filter(|slot| *slot < MAX_PEERS && taken.insert(*slot))));
         }
     }
     let mut free = (0..MAX_PEERS).filter(|slot| !taken.contains(slot));
-    let mut overflow = 0;
-    for key in peers {
-        if slots.contains_key(key) {
-            continue;
-        }
-        match free.next() {
-            Some(slot) => {
-                slots.insert(*key, slot);
-            }
-            None => overflow += 1,
-        }
+    for (_, slot) in &mut slots {
+        *slot = slot.or_else(|| free.next());
     }
-    (slots, overflow)
+    let assigned: BTreeMap<_, _> = slots.iter().filter_map(|(key, slot)| Some((*key, (*slot)?))).collect();
+    let overflow = slots.len() - assigned.len();
+    (assigned, overflow)
 }
 
 /// The changes that make the maps hold `maps` and switch the fast path to `enabled`; none when they do already.
@@ -361,19 +353,6 @@ fn is_crowded(capacity: impl Fn(Kind) -> usize, maps: &Maps, state: &DatapathSta
         entries[Kind::of(lan).place()] += 1;
     }
     Kind::ALL.into_iter().any(|kind| entries[kind.place()] > capacity(kind))
-}
-
-/// The keys of two maps in their order, each with what either has for it.
-fn side_by_side<'a, K: Ord, V>(
-    wanted: &'a BTreeMap<K, V>,
-    held: &'a BTreeMap<K, V>,
-) -> impl Iterator<Item = (&'a K, Option<&'a V>, Option<&'a V>)> {
-    let pairs = wanted.iter().merge_join_by(held, |(wanted, _), (held, _)| wanted.cmp(held));
-    pairs.map(|pair| match pair {
-        EitherOrBoth::Both((key, wanted), (_, held)) => (key, Some(wanted), Some(held)),
-        EitherOrBoth::Left((key, wanted)) => (key, Some(wanted), None),
-        EitherOrBoth::Right((key, held)) => (key, None, Some(held)),
-    })
 }
 
 /// The slots that do not stay whose they are.

@@ -26,6 +26,7 @@ use crate::{
     maps::{self, DatapathState, MapChange, Maps},
     observed::{DevicePeer, KernelRoute, Link, Observed, ROUTE_PROTOCOL},
     report::Standing,
+    side_by_side::side_by_side,
     uplink::{self, UplinkChange, UplinkDevice, UplinkObserved, UplinkState, XdpHook},
 };
 
@@ -301,11 +302,12 @@ fn interface(desired: &Desired, backend: Backend, observed: &Observed, changes: 
 
 fn peers(desired: &Desired, live: &BTreeMap<PublicKey, DevicePeer>, changes: &mut Vec<Change>) {
     let remove: BTreeSet<_> = live.keys().filter(|key| !desired.peers.contains_key(key)).copied().collect();
-    let differs = |key: &PublicKey, peer: &Peer| {
-        live.get(key).is_none_or(|live| !holds(peer, desired.keepalive_toward(peer), live))
+    let differs = |peer: &Peer, live: Option<&DevicePeer>| {
+        live.is_none_or(|live| !holds(peer, desired.keepalive_toward(peer), live))
     };
-    let set: BTreeSet<_> =
-        desired.peers.iter().filter(|(key, peer)| differs(key, peer)).map(|(key, _)| *key).collect();
+    let set = side_by_side(&desired.peers, live)
+        .filter(|(_, peer, live)| peer.is_some_and(|peer| differs(peer, *live)));
+    let set: BTreeSet<_> = set.map(|(key, ..)| *key).collect();
     // A prefix that moves from one peer to another leaves the first before the second gets it, since the removal
     // comes first; between two peers that both stay, WireGuard itself moves it.
     if !remove.is_empty() {

@@ -357,7 +357,7 @@ fn peers_beyond_the_last_slot_are_counted() {
             PublicKey::new(bytes)
         })
         .collect();
-    let (slots, overflow) = assign(keys.iter(), &BTreeMap::new());
+    let (slots, overflow) = assign(&keys.iter().map(|key| (*key, ())).collect(), &BTreeMap::new());
     assert_eq!((slots.len(), overflow), (MAX_PEERS as usize, 3));
     assert_eq!(slots.values().collect::<BTreeSet<_>>().len(), MAX_PEERS as usize);
 }

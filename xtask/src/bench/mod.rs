@@ -177,7 +177,7 @@ fn in_guests(env: &Env, built: &Built<'_>, what: What, args: &Args, more: &[&str
     let programs = vm::Programs::measuring(env, built.bench.to_owned(), built.relay.to_owned(), arguments)?;
     let options = vm::Options {
         kernels: args.kernels.clone(),
-        counting: matches!(what, What::Hub | What::Uplink),
+        counting: true,
         at_a_time: 1,
         show: true,
         ..vm::Options::default()
