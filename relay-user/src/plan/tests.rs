@@ -1,6 +1,7 @@
 //! The plan as tables of data: what shall be, what is, what is still to do.
 
 mod home;
+mod many;
 mod uplink;
 
 use std::net::IpAddr;
