@@ -52,6 +52,13 @@ pub(crate) fn measure(relay: &Path, size: Size) -> Result<Value> {
     let manager = machine.inside(|| UnixDatagram::bind(READY).context("binding the manager's socket"))?;
     manager.set_read_timeout(Some(Duration::from_millis(200)))?;
 
+    // Which reads the file and little more, and so tells how fast this machine is beside another one.
+    let list = repeated(|_| {
+        let begun = Instant::now();
+        hub.run(&["peer", "list", "--json"])?;
+        Ok(begun.elapsed())
+    })?;
+
     let begun = Instant::now();
     let daemon = hub.spawn_under(&["env", &format!("NOTIFY_SOCKET={READY}")], &["up"])?;
     let start = until_ready(&machine, &hub, daemon, manager, begun)?;
@@ -66,16 +73,12 @@ pub(crate) fn measure(relay: &Path, size: Size) -> Result<Value> {
         ensure!(told == size.peers, "stats tell of {told} peers");
         Ok(begun.elapsed())
     })?;
-    // Which reads the file and little more, and so tells how fast this machine is beside another one.
-    let list = repeated(|_| {
-        let begun = Instant::now();
-        hub.run(&["peer", "list", "--json"])?;
-        Ok(begun.elapsed())
-    })?;
     let log = hub.log().lines().count();
     let reload = repeated(|turn| {
         let (from, to) = if turn % 2 == 0 { (OWN, OTHER) } else { (OTHER, OWN) };
         hub.edit(&quoted(from), &quoted(to))?;
+        // The daemon looks again after each reload, and answers when it is at rest.
+        hub.run(&["status"])?;
         let begun = Instant::now();
         hub.run(&["reload"])?;
         Ok(begun.elapsed())
