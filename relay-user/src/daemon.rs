@@ -6,6 +6,7 @@
 
 use std::{
     collections::BTreeSet,
+    net::SocketAddr,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
@@ -18,7 +19,7 @@ use tokio::{
 };
 
 use crate::{
-    config::{self, Config},
+    config::{self, Config, Warning},
     control::{Request, listener::Listener, server::ControlSocket},
     desired::{Backend, Desired, InterfaceName, PeerName, Role},
     error::chain,
@@ -94,7 +95,7 @@ pub async fn run(
     let mut daemon = Daemon {
         options,
         netlink,
-        config,
+        config: config.into(),
         host,
         applied: Applied::default(),
         expired: BTreeSet::new(),
@@ -103,6 +104,7 @@ pub async fn run(
         metrics: Listener::new(sender.clone()),
         ticks: 0,
         manager: ServiceManager::default(),
+        has_read_file: true,
     };
     // Before the first look: what changes while it looks is looked at again.
     let mut events = Events::subscribe()?;
@@ -159,10 +161,25 @@ fn give_memory_back() {
     }
 }
 
+/// What the daemon keeps of its file: what it means, without what was written, which would take as much memory again.
+struct InForce {
+    desired: Desired,
+    metrics: Option<SocketAddr>,
+    /// What is unwise in it, or will surprise somebody.
+    warnings: Vec<Warning>,
+}
+
+impl From<Config> for InForce {
+    fn from(config: Config) -> Self {
+        let warnings = [config.advice(), config.warnings].concat();
+        Self { desired: config.desired, metrics: config.metrics, warnings }
+    }
+}
+
 struct Daemon {
     options: Options,
     netlink: Netlink,
-    config: Config,
+    config: InForce,
     host: Host,
     applied: Applied,
     /// The peers whose time was over at the last look.
@@ -172,11 +189,13 @@ struct Daemon {
     metrics: Listener,
     ticks: u32,
     manager: ServiceManager,
+    /// Reading the file took memory that has not been given back yet.
+    has_read_file: bool,
 }
 
 impl Daemon {
     async fn bring_up(&mut self) -> anyhow::Result<()> {
-        for warning in self.config.warnings.iter().chain(&self.config.advice()) {
+        for warning in &self.config.warnings {
             tracing::warn!("{warning}");
         }
         let found = self.host.exists().await?;
@@ -206,7 +225,6 @@ impl Daemon {
             tracing::warn!("a firewall on this host closes relay's way; to open it: {opening}");
         }
         self.record();
-        give_memory_back();
         Ok(())
     }
 
@@ -221,6 +239,13 @@ impl Daemon {
         let mut tick = Instant::now() + TICK;
         tokio::pin!(shutdown);
         loop {
+            // After a reload is answered: nobody has to wait for the proof, and the next answer is of what is.
+            if self.applied.unproven {
+                self.look().await;
+            }
+            if std::mem::take(&mut self.has_read_file) {
+                give_memory_back();
+            }
             tokio::select! {
                 () = &mut shutdown => {
                     self.record();
@@ -321,7 +346,7 @@ impl Daemon {
     async fn reload(&mut self) -> Result<Reloaded, Refusal> {
         self.manager.reloading();
         let reloaded = self.follow_file().await;
-        give_memory_back();
+        self.has_read_file = true;
         self.manager.ready(self.in_a_line());
         reloaded
     }
@@ -356,13 +381,10 @@ impl Daemon {
         if dialled(old) != dialled(new) {
             self.host.dial_anew();
         }
-        let told = [self.config.warnings.clone(), self.config.advice()].concat();
-        for warning in
-            config.warnings.iter().chain(&config.advice()).filter(|warning| !told.contains(warning))
-        {
+        let told = std::mem::replace(&mut self.config, config.into()).warnings;
+        for warning in self.config.warnings.iter().filter(|warning| !told.contains(warning)) {
             tracing::warn!("{warning}");
         }
-        self.config = config;
         self.metrics.follow(self.config.metrics).await;
         self.host.retry_fast_path();
         self.host.retry_uplink();

@@ -4,6 +4,7 @@
 //! kernel's own routing would not choose.
 
 use std::{
+    cell::LazyCell,
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet, HashSet},
     net::IpAddr,
@@ -13,10 +14,11 @@ use ipnet::IpNet;
 use relay_common::{MAX_HOSTS, MAX_LANS, MAX_PEERS, PeerSlot, Route};
 
 use crate::{
-    desired::{Desired, Peer},
+    desired::Desired,
     key::PublicKey,
     maps::{DatapathState, MapChange, Maps},
     observed::{Device, KernelRoute, UNICAST},
+    side_by_side::side_by_side,
 };
 
 /// A tunnel as the fast path sees it, whoever keeps it.
@@ -25,7 +27,7 @@ pub struct Tunnel {
     /// The host's own addresses in it, each with the prefix of its subnet.
     pub addresses: BTreeSet<IpNet>,
     /// Each peer's allowed IPs.
-    pub peers: BTreeMap<PublicKey, BTreeSet<IpNet>>,
+    pub peers: BTreeMap<PublicKey, Vec<IpNet>>,
     /// Who sees to the routes into it.
     pub routes: Routes,
 }
@@ -42,7 +44,7 @@ pub enum Routes {
 impl From<&Desired> for Tunnel {
     /// The tunnel that relay itself keeps.
     fn from(desired: &Desired) -> Self {
-        let peers = desired.peers.iter().map(|(key, peer)| (*key, Peer::allowed_ips(peer))).collect();
+        let peers = desired.peers.iter().map(|(key, peer)| (*key, peer.allowed_ips().collect())).collect();
         Self { addresses: desired.addresses.clone(), peers, routes: Routes::Relay }
     }
 }
@@ -67,7 +69,7 @@ pub fn desired_maps(
     routes: &[KernelRoute],
     slots: &BTreeMap<PublicKey, PeerSlot>,
 ) -> Maps {
-    let (slots, overflow) = assign(tunnel.peers.keys(), slots);
+    let (slots, overflow) = assign(&tunnel.peers, slots);
     let elsewhere = elsewhere(tunnel, ifindex, routes);
     let inward: Covers =
         routes.iter().filter(|route| into_tunnel(route, ifindex)).map(|route| route.destination).collect();
@@ -75,12 +77,14 @@ pub fn desired_maps(
         Routes::Relay => Some(our_route(&tunnel.addresses, prefix)),
         Routes::SomebodyElse => inward.length(prefix),
     };
-    let claimed: Covers = tunnel.peers.values().flatten().copied().collect();
+    let claimed = LazyCell::new(|| tunnel.peers.values().flatten().copied().collect::<Covers>());
 
-    let mut ways: BTreeMap<IpNet, Route> = BTreeMap::new();
-    for (key, prefixes) in &tunnel.peers {
-        let reachable =
-            device.and_then(|device| device.peers.get(key)).is_some_and(|peer| peer.endpoint.is_some());
+    let mut ways: Vec<(IpNet, Route)> = Vec::new();
+    let none = BTreeMap::new();
+    let live = device.map_or(&none, |device| &device.peers);
+    for (key, prefixes, live) in side_by_side(&tunnel.peers, live) {
+        let Some(prefixes) = prefixes else { continue };
+        let reachable = live.is_some_and(|peer| peer.endpoint.is_some());
         let (true, Some(&slot)) = (reachable, slots.get(key)) else {
             // What its neighbour's wider prefix says is not meant for it.
             let enclosed = prefixes
@@ -94,41 +98,62 @@ pub fn desired_maps(
             let leads_in = route_to(&prefix).is_some_and(|specific| {
                 !elsewhere.iter().any(|other| other.contains(&prefix) && other.prefix_len() >= specific)
             });
-            ways.insert(prefix, if leads_in { Route::peer(slot) } else { Route::STACK });
+            ways.push((prefix, if leads_in { Route::peer(slot) } else { Route::STACK }));
             // Holes in a LAN that the kernel routes elsewhere.
-            for other in elsewhere.iter().filter(|other| prefix.contains(*other)) {
-                ways.insert(*other, Route::STACK);
-            }
+            let holes = elsewhere.iter().filter(|other| prefix.contains(*other));
+            ways.extend(holes.map(|other| (*other, Route::STACK)));
         }
     }
     // Last, so that nothing overrules the hub's own.
     for address in &tunnel.addresses {
-        ways.insert(IpNet::from(address.addr()), Route::STACK);
-        if let Some(shared) = shared(address) {
-            ways.insert(IpNet::from(shared), Route::STACK);
-        }
+        let own = std::iter::once(address.addr()).chain(shared(address));
+        ways.extend(own.map(|own| (IpNet::from(own), Route::STACK)));
     }
+    last_of_each(&mut ways);
 
     let left_out = fit(&mut ways, capacity);
-    let mut maps = Maps { slots, overflow: overflow + left_out, ..Maps::default() };
-    for (prefix, route) in ways {
-        if Kind::of(&prefix).single {
-            maps.hosts.insert(prefix.addr(), route);
-        } else {
-            maps.lans.insert(prefix, route);
-        }
+    let (hosts, lans): (Vec<_>, Vec<_>) = ways.into_iter().partition(|(prefix, _)| Kind::of(prefix).single);
+    // Both are sorted, and made into maps at once.
+    Maps {
+        slots,
+        hosts: hosts.into_iter().map(|(prefix, route)| (prefix.addr(), route)).collect(),
+        lans: lans.into_iter().collect(),
+        overflow: overflow + left_out,
     }
-    maps
+}
+
+/// Sorts by prefix, and leaves of one prefix what was said last.
+fn last_of_each(ways: &mut Vec<(IpNet, Route)>) {
+    ways.sort_by_key(|(prefix, _)| *prefix);
+    ways.dedup_by(|later, earlier| {
+        let same = later.0 == earlier.0;
+        if same {
+            earlier.1 = later.1;
+        }
+        same
+    });
 }
 
 /// Which of the kernel's maps an entry is in.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy)]
 struct Kind {
     v4: bool,
     single: bool,
 }
 
 impl Kind {
+    /// Each at its place.
+    const ALL: [Self; 4] = [
+        Self { v4: false, single: false },
+        Self { v4: false, single: true },
+        Self { v4: true, single: false },
+        Self { v4: true, single: true },
+    ];
+
+    fn place(self) -> usize {
+        usize::from(self.v4) * 2 + usize::from(self.single)
+    }
+
     fn of(prefix: &IpNet) -> Self {
         Self { v4: prefix.addr().is_ipv4(), single: prefix.prefix_len() == prefix.max_prefix_len() }
     }
@@ -142,21 +167,20 @@ const fn capacity(kind: Kind) -> usize {
 /// Leaves out what finds no room, and counts the peers' prefixes among it. An exception that is missing would lead
 /// where the kernel does not, so they come first; and where not even they fit, no prefix of their family is left that
 /// they could be exceptions from.
-fn fit(ways: &mut BTreeMap<IpNet, Route>, capacity: impl Fn(Kind) -> usize) -> usize {
-    let mut room: BTreeMap<Kind, Option<usize>> = BTreeMap::new();
-    for prefix in ways.iter().filter(|(_, route)| **route == Route::STACK).map(|(prefix, _)| prefix) {
-        let kind = Kind::of(prefix);
-        let left = room.entry(kind).or_insert_with(|| Some(capacity(kind)));
+fn fit(ways: &mut Vec<(IpNet, Route)>, capacity: impl Fn(Kind) -> usize) -> usize {
+    let mut room = Kind::ALL.map(|kind| Some(capacity(kind)));
+    for (prefix, _) in ways.iter().filter(|(_, route)| *route == Route::STACK) {
+        let left = &mut room[Kind::of(prefix).place()];
         *left = left.and_then(|left| left.checked_sub(1));
     }
-    let crowded = |v4: bool| room.iter().any(|(kind, left)| kind.v4 == v4 && left.is_none());
+    let crowded = |v4: bool| Kind::ALL.iter().any(|kind| kind.v4 == v4 && room[kind.place()].is_none());
     let crowded = [crowded(false), crowded(true)];
     let mut left_out = 0;
-    ways.retain(|prefix, route| {
+    ways.retain(|(prefix, route)| {
         let kind = Kind::of(prefix);
         let fits = !crowded[usize::from(kind.v4)]
             && (*route == Route::STACK || {
-                let left = room.entry(kind).or_insert_with(|| Some(capacity(kind)));
+                let left = &mut room[kind.place()];
                 let taken = left.and_then(|left| left.checked_sub(1));
                 *left = taken.or(Some(0));
                 taken.is_some()
@@ -234,35 +258,25 @@ fn shared(address: &IpNet) -> Option<IpAddr> {
 }
 
 /// Slots for the peers, and how many peers got none.
-fn assign<'a>(
-    peers: impl Iterator<Item = &'a PublicKey> + Clone,
+fn assign<P>(
+    peers: &BTreeMap<PublicKey, P>,
     held: &BTreeMap<PublicKey, PeerSlot>,
 ) -> (BTreeMap<PublicKey, PeerSlot>, usize) {
     let mut taken = BTreeSet::new();
-    let mut slots = BTreeMap::new();
-    for key in peers.clone() {
-        // Two keys with one slot, or a slot out of range, are a wrong entry: the later one counts as new.
-        if let Some(&slot) = held.get(key)
-            && slot < MAX_PEERS
-            && taken.insert(slot)
-        {
-            slots.insert(*key, slot);
+    let mut slots = Vec::with_capacity(peers.len());
+    for (key, peer, held) in side_by_side(peers, held) {
+        if peer.is_some() {
+            // Two keys with one slot, or a slot out of range, are a wrong entry: the later one counts as new.
+            slots.push((*key, held.copied().filter(|slot| *slot < MAX_PEERS && taken.insert(*slot))));
         }
     }
     let mut free = (0..MAX_PEERS).filter(|slot| !taken.contains(slot));
-    let mut overflow = 0;
-    for key in peers {
-        if slots.contains_key(key) {
-            continue;
-        }
-        match free.next() {
-            Some(slot) => {
-                slots.insert(*key, slot);
-            }
-            None => overflow += 1,
-        }
+    for (_, slot) in &mut slots {
+        *slot = slot.or_else(|| free.next());
     }
-    (slots, overflow)
+    let assigned: BTreeMap<_, _> = slots.iter().filter_map(|(key, slot)| Some((*key, (*slot)?))).collect();
+    let overflow = slots.len() - assigned.len();
+    (assigned, overflow)
 }
 
 /// The changes that make the maps hold `maps` and switch the fast path to `enabled`; none when they do already.
@@ -288,8 +302,8 @@ fn diff_within(
     if state.enabled && !on_meanwhile {
         changes.push(MapChange::Enable(false));
     }
-    let (wanted, held) = (owners(&maps.slots), owners(&state.slots));
-    let keeps_owner = |slot: PeerSlot| wanted.get(&slot) == held.get(&slot);
+    let given_away = given_away(&maps.slots, &state.slots);
+    let keeps_owner = |slot: PeerSlot| !given_away.contains(&slot);
     let hosts = ways(&maps.hosts, &state.hosts, keeps_owner);
     let lans = ways(&maps.lans, &state.lans, keeps_owner);
 
@@ -309,15 +323,16 @@ fn diff_within(
         at_last = Some(remove_exceptions);
     }
 
-    let moved = |(key, slot): &(&PublicKey, &PeerSlot)| state.slots.get(key) != Some(slot);
-    changes.extend(
-        state
-            .slots
-            .iter()
-            .filter(|(key, slot)| maps.slots.get(key) != Some(slot))
-            .map(|(key, _)| MapChange::FreeSlot(*key)),
-    );
-    changes.extend(maps.slots.iter().filter(moved).map(|(key, slot)| MapChange::AssignSlot(*key, *slot)));
+    for (key, wanted, held) in side_by_side(&maps.slots, &state.slots) {
+        if held.is_some() && held != wanted {
+            changes.push(MapChange::FreeSlot(*key));
+        }
+    }
+    for (key, wanted, held) in side_by_side(&maps.slots, &state.slots) {
+        if let Some(slot) = wanted.filter(|_| wanted != held) {
+            changes.push(MapChange::AssignSlot(*key, *slot));
+        }
+    }
 
     changes.extend(hosts.to_peer.iter().map(set_host));
     changes.extend(lans.to_peer.iter().map(set_lan));
@@ -330,14 +345,26 @@ fn diff_within(
 
 /// Whether a map would be too small for what it holds and what it shall hold together.
 fn is_crowded(capacity: impl Fn(Kind) -> usize, maps: &Maps, state: &DatapathState) -> bool {
-    let mut entries: BTreeMap<Kind, usize> = BTreeMap::new();
-    let wanted = maps.hosts.keys().copied().map(IpNet::from).chain(maps.lans.keys().copied());
-    let held = state.hosts.keys().filter(|host| !maps.hosts.contains_key(host)).copied().map(IpNet::from);
-    let held = held.chain(state.lans.keys().filter(|lan| !maps.lans.contains_key(lan)).copied());
-    for prefix in wanted.chain(held) {
-        *entries.entry(Kind::of(&prefix)).or_default() += 1;
+    let mut entries = [0; Kind::ALL.len()];
+    for (host, ..) in side_by_side(&maps.hosts, &state.hosts) {
+        entries[Kind::of(&IpNet::from(*host)).place()] += 1;
     }
-    entries.into_iter().any(|(kind, entries)| entries > capacity(kind))
+    for (lan, ..) in side_by_side(&maps.lans, &state.lans) {
+        entries[Kind::of(lan).place()] += 1;
+    }
+    Kind::ALL.into_iter().any(|kind| entries[kind.place()] > capacity(kind))
+}
+
+/// The slots that do not stay whose they are.
+fn given_away(
+    wanted: &BTreeMap<PublicKey, PeerSlot>,
+    held: &BTreeMap<PublicKey, PeerSlot>,
+) -> BTreeSet<PeerSlot> {
+    if wanted == held {
+        return BTreeSet::new();
+    }
+    let (wanted, held) = (owners(wanted), owners(held));
+    side_by_side(&wanted, &held).filter(|(_, wanted, held)| wanted != held).map(|(slot, ..)| *slot).collect()
 }
 
 /// Who holds each slot; `None` where more than one key claims it.
@@ -364,20 +391,20 @@ fn ways<K: Ord + Copy>(
 ) -> Ways<K> {
     let mut ways =
         Ways { to_stack: Vec::new(), remove: Vec::new(), to_peer: Vec::new(), remove_exceptions: Vec::new() };
-    for (&key, &route) in wanted {
-        let same = held.get(&key) == Some(&route);
-        match route.slot() {
-            None if !same => ways.to_stack.push((key, route)),
-            Some(slot) if !same || !keeps_owner(slot) => ways.to_peer.push((key, route)),
-            _ => {}
+    for (&key, wanted, held) in side_by_side(wanted, held) {
+        if let Some(&route) = wanted {
+            let same = held == Some(&route);
+            match route.slot() {
+                None if !same => ways.to_stack.push((key, route)),
+                Some(slot) if !same || !keeps_owner(slot) => ways.to_peer.push((key, route)),
+                _ => {}
+            }
         }
-    }
-    for (&key, &route) in held {
-        match (route.slot(), wanted.get(&key)) {
-            (None, None) => ways.remove_exceptions.push(key),
-            (Some(_), None) => ways.remove.push(key),
+        match (held.map(|held| held.slot()), wanted) {
+            (Some(None), None) => ways.remove_exceptions.push(key),
+            (Some(Some(_)), None) => ways.remove.push(key),
             // The slot gets another owner, so nothing may lead to it meanwhile.
-            (Some(slot), Some(wanted)) if wanted.slot().is_some() && !keeps_owner(slot) => {
+            (Some(Some(slot)), Some(wanted)) if wanted.slot().is_some() && !keeps_owner(slot) => {
                 ways.remove.push(key);
             }
             _ => {}

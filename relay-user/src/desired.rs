@@ -111,8 +111,8 @@ pub struct Peer {
 
 impl Peer {
     /// What WireGuard calls allowed IPs: its addresses as host prefixes, then its LANs.
-    pub fn allowed_ips(&self) -> BTreeSet<IpNet> {
-        self.addresses.iter().map(|&address| IpNet::from(address)).chain(self.lans.iter().copied()).collect()
+    pub fn allowed_ips(&self) -> impl Iterator<Item = IpNet> {
+        self.addresses.iter().map(|&address| IpNet::from(address)).chain(self.lans.iter().copied())
     }
 
     /// Whether its time is over: from the very moment of its expiry on.

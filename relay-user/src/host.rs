@@ -79,8 +79,10 @@ pub struct Applied {
     pub fast_path: Option<Standing>,
     /// The guard in front of the listen port; `None` at a home.
     pub uplink: Option<Standing>,
-    /// What the host was like before.
+    /// What the host was like before the last of it.
     pub observed: Observed,
+    /// Something was changed after that, so that another look has to prove that nothing is left to do.
+    pub unproven: bool,
 }
 
 impl Host {

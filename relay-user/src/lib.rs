@@ -34,6 +34,7 @@ pub mod report;
 pub mod resolver;
 pub mod service;
 pub mod service_manager;
+mod side_by_side;
 mod sqlite;
 pub mod stats;
 pub mod table;

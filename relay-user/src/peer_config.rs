@@ -126,8 +126,8 @@ fn allowed_ips(desired: &Desired, peer: &Peer) -> Vec<IpNet> {
     if peer.full_tunnel {
         return [IpAddr::from([0; 4]), IpAddr::from([0; 16])].map(everything).to_vec();
     }
-    let own = peer.allowed_ips();
-    let has_family_of = |net: &IpNet| own.iter().any(|own| own.addr().is_ipv4() == net.addr().is_ipv4());
+    let has_family_of =
+        |net: &IpNet| peer.allowed_ips().any(|own| own.addr().is_ipv4() == net.addr().is_ipv4());
     let subnets = desired.addresses.iter().map(IpNet::trunc);
     let lans = other_lans(desired, peer).map(|(net, _)| net).filter(|_| peer.lans.is_empty());
     let unique: BTreeSet<IpNet> = lans.collect();

@@ -26,6 +26,7 @@ use crate::{
     maps::{self, DatapathState, MapChange, Maps},
     observed::{DevicePeer, KernelRoute, Link, Observed, ROUTE_PROTOCOL},
     report::Standing,
+    side_by_side::side_by_side,
     uplink::{self, UplinkChange, UplinkDevice, UplinkObserved, UplinkState, XdpHook},
 };
 
@@ -121,6 +122,17 @@ impl Change {
         matches!(self, Self::SetUplink(changes) if changes.iter().all(UplinkChange::is_routine))
     }
 
+    /// Whether another change may be due once it is made. What only writes down what was decided leads to nothing more,
+    /// but for an endpoint: a peer that gets one gets its ways in the fast path's maps.
+    #[must_use]
+    pub fn leads_on(&self, desired: &Desired, observed: &Observed) -> bool {
+        match self {
+            Self::SetMaps(_) | Self::SetUplink(_) | Self::RemovePeers(_) => false,
+            Self::SetPeers(keys) => keys.iter().any(|key| gets_endpoint(key, desired, observed).is_some()),
+            _ => true,
+        }
+    }
+
     /// Whether it opens a way into the tunnel, so that without the guard it must not be made.
     #[must_use]
     pub fn opens_a_way(&self) -> bool {
@@ -128,15 +140,24 @@ impl Change {
     }
 }
 
+/// What is to be done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// The steps, in their order.
+    pub changes: Vec<Change>,
+    /// How many peers and prefixes find no room in the fast path's maps and go by the kernel's own path.
+    pub left_out: usize,
+}
+
 /// The steps from `observed` to `desired`.
 #[must_use]
-pub fn plan(desired: &Desired, backend: Backend, observed: &Observed, fast_path: &Standing) -> Vec<Change> {
+pub fn plan(desired: &Desired, backend: Backend, observed: &Observed, fast_path: &Standing) -> Plan {
     if let (None, Some(renamed)) = (&observed.link, &observed.renamed) {
         // Sessions, addresses and fast path are all on it; what is amiss under its own name shows at the next look.
-        return vec![Change::TakeBack(renamed.clone())];
+        return Plan { changes: vec![Change::TakeBack(renamed.clone())], ..Plan::default() };
     }
     let mut changes = Vec::new();
-    let publications = datapath(desired, observed, fast_path, &mut changes);
+    let Publications { gives, left_out } = datapath(desired, observed, fast_path, &mut changes);
     // Before WireGuard has another key or port, so that the guard knows both meanwhile.
     guard_of_uplink(desired, observed, &mut changes);
     guard(desired, observed, &mut changes);
@@ -144,8 +165,15 @@ pub fn plan(desired: &Desired, backend: Backend, observed: &Observed, fast_path:
     dial(desired, observed, &mut changes);
     forwarding(desired, backend, observed, &mut changes);
     routes(desired, observed, &mut changes);
-    changes.extend(publications);
-    changes
+    changes.extend(gives);
+    Plan { changes, left_out }
+}
+
+/// What the fast path's maps are to be given, and what they have no room for.
+#[derive(Default)]
+struct Publications {
+    gives: Option<Change>,
+    left_out: usize,
 }
 
 /// Puts what takes away into `changes`; returns what gives, for the end of the list.
@@ -154,24 +182,26 @@ fn datapath(
     observed: &Observed,
     fast_path: &Standing,
     changes: &mut Vec<Change>,
-) -> Vec<Change> {
+) -> Publications {
     if desired.fast_path() == FastPathMode::Off {
         if observed.fast_path_pinned {
             changes.push(Change::UnloadFastPath);
         }
-        return Vec::new();
+        return Publications::default();
     }
     // A filter of clsact goes on without its pins, by which the next daemon would have to find its maps.
     let stands = observed.attached.is_some() && observed.fast_path_pinned;
     let Some(state) = observed.maps.as_ref().filter(|_| stands) else {
-        return vec![Change::LoadFastPath];
+        return Publications { gives: Some(Change::LoadFastPath), left_out: 0 };
     };
-    let mut takes = map_changes(desired, observed, fast_path.is_on(), state);
+    let wanted = wanted(desired, observed, state);
+    let mut takes = datapath_plan::diff(&wanted, fast_path.is_on(), state);
     let gives = takes.split_off(takes.iter().take_while(|change| takes_away(change)).count());
     if !takes.is_empty() {
         changes.push(Change::SetMaps(takes));
     }
-    if gives.is_empty() { Vec::new() } else { vec![Change::SetMaps(gives)] }
+    let gives = (!gives.is_empty()).then_some(Change::SetMaps(gives));
+    Publications { gives, left_out: wanted.overflow }
 }
 
 /// What is still to change in maps that hold `state`.
@@ -183,12 +213,6 @@ pub fn map_changes(
     state: &DatapathState,
 ) -> Vec<MapChange> {
     datapath_plan::diff(&wanted(desired, observed, state), on, state)
-}
-
-/// How many peers and prefixes find no room in the fast path's maps and go by the kernel's own path.
-#[must_use]
-pub fn left_out(desired: &Desired, observed: &Observed) -> usize {
-    observed.maps.as_ref().map_or(0, |state| wanted(desired, observed, state).overflow)
 }
 
 fn wanted(desired: &Desired, observed: &Observed, state: &DatapathState) -> Maps {
@@ -278,11 +302,12 @@ fn interface(desired: &Desired, backend: Backend, observed: &Observed, changes: 
 
 fn peers(desired: &Desired, live: &BTreeMap<PublicKey, DevicePeer>, changes: &mut Vec<Change>) {
     let remove: BTreeSet<_> = live.keys().filter(|key| !desired.peers.contains_key(key)).copied().collect();
-    let differs = |key: &PublicKey, peer: &Peer| {
-        live.get(key).is_none_or(|live| !holds(peer, desired.keepalive_toward(peer), live))
+    let differs = |peer: &Peer, live: Option<&DevicePeer>| {
+        live.is_none_or(|live| !holds(peer, desired.keepalive_toward(peer), live))
     };
-    let set: BTreeSet<_> =
-        desired.peers.iter().filter(|(key, peer)| differs(key, peer)).map(|(key, _)| *key).collect();
+    let set = side_by_side(&desired.peers, live)
+        .filter(|(_, peer, live)| peer.is_some_and(|peer| differs(peer, *live)));
+    let set: BTreeSet<_> = set.map(|(key, ..)| *key).collect();
     // A prefix that moves from one peer to another leaves the first before the second gets it, since the removal
     // comes first; between two peers that both stay, WireGuard itself moves it.
     if !remove.is_empty() {
@@ -293,10 +318,18 @@ fn peers(desired: &Desired, live: &BTreeMap<PublicKey, DevicePeer>, changes: &mu
     }
 }
 
+/// The endpoint that a peer is to be given, if any: one that was heard from is where it was heard.
+#[must_use]
+pub fn gets_endpoint(key: &PublicKey, desired: &Desired, observed: &Observed) -> Option<SocketAddr> {
+    let live = observed.device.as_ref().and_then(|device| device.peers.get(key));
+    desired.peers.get(key)?.endpoint.filter(|_| live.is_none_or(|live| live.endpoint.is_none()))
+}
+
 /// Whether a live peer is as the file says. Where it was heard last is its own affair, unless the file names an
 /// endpoint and it has none.
 fn holds(peer: &Peer, keepalive: Option<u16>, live: &DevicePeer) -> bool {
-    live.allowed_ips == peer.allowed_ips()
+    live.allowed_ips.len() == peer.allowed_ips().count()
+        && peer.allowed_ips().all(|prefix| live.allowed_ips.contains(&prefix))
         && live.preshared_key == peer.preshared_key
         && live.keepalive == keepalive
         && (peer.endpoint.is_none() || live.endpoint.is_some())

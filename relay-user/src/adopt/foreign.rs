@@ -134,7 +134,11 @@ impl Foreign {
             Backend::Kernel => AdoptError::Absent(name.to_string()),
             Backend::Userspace => AdoptError::Silent(name.to_string()),
         })?;
-        let peers = device.peers.iter().map(|(key, peer)| (*key, peer.allowed_ips.clone())).collect();
+        let peers = device
+            .peers
+            .iter()
+            .map(|(key, peer)| (*key, Vec::from_iter(peer.allowed_ips.iter().copied())))
+            .collect();
         let addresses = self.reader.addresses(link.index).await?;
         Ok(Seen {
             tunnel: Tunnel { addresses, peers, routes: Routes::SomebodyElse },

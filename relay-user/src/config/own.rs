@@ -4,11 +4,12 @@ use super::{
     interface::{MAX_MTU, MIN_MTU_V4, MIN_MTU_V6},
     meaning::Context,
     moment,
+    peers::Label,
     written::PeerWritten,
 };
 use crate::desired::Resolver;
 
-pub(super) fn mtu(context: &mut Context<'_>, peer: &PeerWritten, label: &str) -> Option<u32> {
+pub(super) fn mtu(context: &mut Context<'_>, peer: &PeerWritten, label: Label<'_>) -> Option<u32> {
     let written = peer.mtu.as_ref()?;
     let ipv6 = peer.addresses.get_ref().iter().any(|address| address.get_ref().contains(':'));
     let least = if ipv6 { MIN_MTU_V6 } else { MIN_MTU_V4 };
@@ -20,7 +21,7 @@ pub(super) fn mtu(context: &mut Context<'_>, peer: &PeerWritten, label: &str) ->
     mtu
 }
 
-pub(super) fn dns(context: &mut Context<'_>, peer: &PeerWritten, label: &str) -> Vec<Resolver> {
+pub(super) fn dns(context: &mut Context<'_>, peer: &PeerWritten, label: Label<'_>) -> Vec<Resolver> {
     let mut resolvers = Vec::with_capacity(peer.dns.len());
     for entry in &peer.dns {
         match resolver(entry.get_ref()) {
@@ -59,7 +60,11 @@ pub fn resolver(text: &str) -> Option<Resolver> {
     valid.then(|| Resolver::Search(text.to_owned()))
 }
 
-pub(super) fn expires(context: &mut Context<'_>, peer: &PeerWritten, label: &str) -> Option<jiff::Timestamp> {
+pub(super) fn expires(
+    context: &mut Context<'_>,
+    peer: &PeerWritten,
+    label: Label<'_>,
+) -> Option<jiff::Timestamp> {
     let written = peer.expires.as_ref()?;
     match moment::read(&written.get_ref().to_string()) {
         Ok(moment) => Some(moment),

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    fmt,
     net::{IpAddr, SocketAddr},
     ops::Range,
     path::PathBuf,
@@ -31,12 +32,37 @@ pub(super) struct Peers {
     pub(super) disabled: BTreeMap<PublicKey, Peer>,
 }
 
-/// A prefix that an enabled peer claims, and the words for it.
-struct Claim {
+/// What a peer is called in messages: `peer "home"`, or its number where the name cannot be shown.
+#[derive(Clone, Copy)]
+pub(super) struct Label<'a> {
+    peer: &'a PeerWritten,
+    index: usize,
+}
+
+impl fmt::Display for Label<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.peer.name.get_ref().parse::<PeerName>() {
+            Ok(name) => write!(f, "peer \"{name}\""),
+            Err(_) => write!(f, "peer number {}", self.index + 1),
+        }
+    }
+}
+
+/// A prefix that an enabled peer claims.
+struct Claim<'a> {
     net: IpNet,
     is_lan: bool,
-    label: String,
+    by: Label<'a>,
     span: Range<usize>,
+}
+
+impl fmt::Display for Claim<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.is_lan {
+            true => write!(f, "LAN {} of {}", self.net, self.by),
+            false => write!(f, "address {} of {}", self.net.addr(), self.by),
+        }
+    }
 }
 
 pub(super) fn mean(context: &mut Context<'_>, hub: &Hub, written: &[Spanned<PeerWritten>]) -> Peers {
@@ -46,8 +72,8 @@ pub(super) fn mean(context: &mut Context<'_>, hub: &Hub, written: &[Spanned<Peer
     unique_names(context, written);
     let keys = unique_keys(context, hub, written);
     for (index, (entry, key)) in written.iter().zip(keys).enumerate() {
-        let label = label(entry.get_ref(), index);
-        let peer = read_peer(context, hub, entry, &label, &mut claims);
+        let label = Label { peer: entry.get_ref(), index };
+        let peer = read_peer(context, hub, entry, label, &mut claims);
         if let (Some(endpoint), Some(address)) =
             (&entry.get_ref().endpoint, peer.as_ref().and_then(|peer| peer.endpoint))
         {
@@ -61,14 +87,6 @@ pub(super) fn mean(context: &mut Context<'_>, hub: &Hub, written: &[Spanned<Peer
     no_overlaps(context, claims.as_slice());
     no_loops(context, hub, &claims, &endpoints);
     peers
-}
-
-/// `peer "home"`, or its number where the name cannot be shown.
-fn label(peer: &PeerWritten, index: usize) -> String {
-    match peer.name.get_ref().parse::<PeerName>() {
-        Ok(name) => format!("peer \"{name}\""),
-        Err(_) => format!("peer number {}", index + 1),
-    }
 }
 
 fn unique_names(context: &mut Context<'_>, written: &[Spanned<PeerWritten>]) {
@@ -94,10 +112,10 @@ fn unique_keys(
     written: &[Spanned<PeerWritten>],
 ) -> Vec<Option<PublicKey>> {
     let own = hub.private_key.as_ref().map(|key| key.public_key());
-    let mut seen: HashMap<PublicKey, (String, Range<usize>)> = HashMap::new();
+    let mut seen: HashMap<PublicKey, (Label<'_>, Range<usize>)> = HashMap::new();
     let mut keys = Vec::with_capacity(written.len());
     for (index, peer) in written.iter().enumerate() {
-        let (written, label) = (&peer.get_ref().public_key, label(peer.get_ref(), index));
+        let (written, label) = (&peer.get_ref().public_key, Label { peer: peer.get_ref(), index });
         let key: PublicKey = match written.get_ref().parse() {
             Ok(key) => key,
             Err(error) => {
@@ -123,12 +141,12 @@ fn unique_keys(
     keys
 }
 
-fn read_peer(
+fn read_peer<'a>(
     context: &mut Context<'_>,
     hub: &Hub,
     entry: &Spanned<PeerWritten>,
-    label: &str,
-    claims: &mut Vec<Claim>,
+    label: Label<'a>,
+    claims: &mut Vec<Claim<'a>>,
 ) -> Option<Peer> {
     let written = entry.get_ref();
     let name = written.name.get_ref().parse::<PeerName>();
@@ -146,9 +164,7 @@ fn read_peer(
         let Some(address) = read_address(context, hub, entry, label) else { continue };
         addresses.insert(address);
         if written.enabled {
-            let net = IpNet::from(address);
-            let label = format!("address {address} of {label}");
-            claims.push(Claim { net, is_lan: false, label, span: entry.span() });
+            claims.push(Claim { net: address.into(), is_lan: false, by: label, span: entry.span() });
         }
     }
 
@@ -157,8 +173,7 @@ fn read_peer(
         let Some(net) = read_lan(context, hub, entry, label) else { continue };
         lans.insert(net);
         if written.enabled {
-            let label = format!("LAN {net} of {label}");
-            claims.push(Claim { net, is_lan: true, label, span: entry.span() });
+            claims.push(Claim { net, is_lan: true, by: label, span: entry.span() });
         }
     }
 
@@ -207,11 +222,11 @@ fn read_address(
     context: &mut Context<'_>,
     hub: &Hub,
     entry: &Spanned<String>,
-    label: &str,
+    label: Label<'_>,
 ) -> Option<IpAddr> {
     let (text, span) = (entry.get_ref(), entry.span());
     let problems = &mut context.problems;
-    let net = match text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)) {
+    let net = match text.parse::<IpAddr>().map(IpNet::from).or_else(|_| text.parse::<IpNet>()) {
         Ok(net) => net,
         Err(_) => {
             let message = format!("address `{}` of {label} is not an IP address", text.escape_debug());
@@ -250,10 +265,15 @@ fn read_address(
     Some(address)
 }
 
-fn read_lan(context: &mut Context<'_>, hub: &Hub, entry: &Spanned<String>, label: &str) -> Option<IpNet> {
+fn read_lan(
+    context: &mut Context<'_>,
+    hub: &Hub,
+    entry: &Spanned<String>,
+    label: Label<'_>,
+) -> Option<IpNet> {
     let (text, span) = (entry.get_ref(), entry.span());
     let problems = &mut context.problems;
-    let net = match text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)) {
+    let net = match text.parse::<IpAddr>().map(IpNet::from).or_else(|_| text.parse::<IpNet>()) {
         Ok(net) => net,
         Err(_) => {
             let message = format!("LAN `{}` of {label} is not a network", text.escape_debug());
@@ -294,13 +314,13 @@ fn read_lan(context: &mut Context<'_>, hub: &Hub, entry: &Spanned<String>, label
 }
 
 /// The kernel would take a prefix from one peer and give it to the next without a word.
-fn no_overlaps(context: &mut Context<'_>, claims: &[Claim]) {
+fn no_overlaps(context: &mut Context<'_>, claims: &[Claim<'_>]) {
     let nets: Vec<IpNet> = claims.iter().map(|claim| claim.net).collect();
     for (a, b) in clashes(&nets) {
         let (first, second) = (&claims[a.min(b)], &claims[a.max(b)]);
         let line = context.problems.line(&first.span);
         let what = if first.net == second.net { "is also" } else { "overlaps" };
-        let message = format!("{} {what} {} (line {line})", second.label, first.label);
+        let message = format!("{second} {what} {first} (line {line})");
         let hint = match first.is_lan && second.is_lan {
             true => {
                 "WireGuard gives each address to one peer: give one of the networks another range, or list the \
@@ -316,15 +336,14 @@ fn no_overlaps(context: &mut Context<'_>, claims: &[Claim]) {
 fn no_loops(
     context: &mut Context<'_>,
     hub: &Hub,
-    claims: &[Claim],
-    endpoints: &[(String, SocketAddr, Range<usize>)],
+    claims: &[Claim<'_>],
+    endpoints: &[(Label<'_>, SocketAddr, Range<usize>)],
 ) {
     let holders = Holders::of(claims);
     for (label, endpoint, span) in endpoints {
         let subnet = hub.addresses.iter().find(|(net, _)| net.contains(&endpoint.ip()));
-        let subnet = subnet.map(|(net, at)| (*net, "the tunnel's own subnet", at));
-        let claim =
-            || holders.first(endpoint.ip()).map(|claim| (claim.net, claim.label.as_str(), &claim.span));
+        let subnet = subnet.map(|(net, at)| (*net, "the tunnel's own subnet".to_owned(), at));
+        let claim = || holders.first(endpoint.ip()).map(|claim| (claim.net, claim.to_string(), &claim.span));
         if let Some((net, what, at)) = subnet.or_else(claim) {
             let line = context.problems.line(at);
             let message = format!("endpoint {endpoint} of {label} is inside of {what} (line {line})");
@@ -337,12 +356,12 @@ fn no_loops(
 /// Who claims an address, found without a look at all claims: their prefixes have few lengths, and each is asked once.
 struct Holders<'a> {
     /// The first claim of each prefix, by its place.
-    first: HashMap<IpNet, (usize, &'a Claim)>,
+    first: HashMap<IpNet, (usize, &'a Claim<'a>)>,
     lengths: BTreeSet<u8>,
 }
 
 impl<'a> Holders<'a> {
-    fn of(claims: &'a [Claim]) -> Self {
+    fn of(claims: &'a [Claim<'a>]) -> Self {
         let mut holders = Self { first: HashMap::new(), lengths: BTreeSet::new() };
         for (place, claim) in claims.iter().enumerate() {
             holders.first.entry(claim.net.trunc()).or_insert((place, claim));
@@ -352,7 +371,7 @@ impl<'a> Holders<'a> {
     }
 
     /// The first of the claims that the address is in.
-    fn first(&self, address: IpAddr) -> Option<&'a Claim> {
+    fn first(&self, address: IpAddr) -> Option<&'a Claim<'a>> {
         let nets = self.lengths.iter().filter_map(|length| IpNet::new(address, *length).ok());
         let found = nets.filter_map(|net| self.first.get(&net.trunc()));
         found.min_by_key(|(place, _)| *place).map(|(_, claim)| *claim)

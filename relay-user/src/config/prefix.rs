@@ -74,7 +74,7 @@ pub fn is_reserved_in(subnet: IpNet, address: IpAddr) -> Option<&'static str> {
 #[must_use]
 pub fn clashes(claims: &[IpNet]) -> Vec<(usize, usize)> {
     let mut order: Vec<usize> = (0..claims.len()).collect();
-    order.sort_by_key(|&index| (claims[index].trunc(), index));
+    order.sort_by_cached_key(|&index| (claims[index].trunc(), index));
     let mut open: Vec<usize> = Vec::new();
     let mut pairs = Vec::new();
     for index in order {

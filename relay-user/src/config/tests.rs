@@ -171,7 +171,7 @@ fn every_key_is_understood() {
     assert_eq!(home.keepalive, Some(25), "the default for a peer with LANs");
     assert!(home.preshared_key.is_some());
     assert_eq!(home.endpoint, Some("192.0.2.1:51820".parse().expect("endpoint")));
-    let nets: Vec<String> = home.allowed_ips().iter().map(ToString::to_string).collect();
+    let nets: Vec<String> = home.allowed_ips().map(|net| net.to_string()).collect();
     assert_eq!(nets, ["10.8.0.2/32", "192.168.40.0/24", "192.168.50.9/32"]);
     let (_, phone, enabled) = config.peer("phone").expect("phone");
     assert!(!enabled && phone.keepalive.is_none());
@@ -199,7 +199,7 @@ fn a_home_and_its_defaults() {
     assert!(home.nat && home.lans.len() == 1, "a LAN is this machine's neighbour: {home:?}");
     assert_eq!((config.desired.listen_port(), config.desired.fast_path()), (None, FastPathMode::Off));
     let peer = &config.desired.peers[&home.hub];
-    assert_eq!((peer.name.as_str(), peer.keepalive, peer.allowed_ips().len()), ("hub", Some(25), 2));
+    assert_eq!((peer.name.as_str(), peer.keepalive, peer.allowed_ips().count()), ("hub", Some(25), 2));
     let more = format!("{hub}\nkeepalive = 0\npreshared_key_file = \"psk\"");
     let config = understand(&home_with("", &more, "[home]\nnat = false\n")).expect("accepted");
     let (_, peer, _) = config.peer("hub").expect("the hub");

@@ -287,12 +287,12 @@ fn what_finds_no_room_goes_to_the_stack() {
         (2, 5, (0, 0, 1, 3)),
     ] {
         let entries = peers(0..addresses).chain(holes(0..exceptions));
-        let mut ways: BTreeMap<IpNet, Route> = entries
+        let mut ways: Vec<(IpNet, Route)> = entries
             .map(|(prefix, route)| (net(&prefix), route))
             .chain(others().map(|(prefix, route)| (net(prefix), route)))
             .collect();
         let left_out = fit(&mut ways, small);
-        let count = |wanted: Route| ways.values().filter(|route| **route == wanted).count();
+        let count = |wanted: Route| ways.iter().filter(|(_, route)| *route == wanted).count();
         let found = (count(Route::peer(0)), count(Route::STACK), count(Route::peer(1)), left_out);
         assert_eq!(found, expected, "{addresses} addresses, {exceptions} exceptions");
     }
@@ -357,7 +357,7 @@ fn peers_beyond_the_last_slot_are_counted() {
             PublicKey::new(bytes)
         })
         .collect();
-    let (slots, overflow) = assign(keys.iter(), &BTreeMap::new());
+    let (slots, overflow) = assign(&keys.iter().map(|key| (*key, ())).collect(), &BTreeMap::new());
     assert_eq!((slots.len(), overflow), (MAX_PEERS as usize, 3));
     assert_eq!(slots.values().collect::<BTreeSet<_>>().len(), MAX_PEERS as usize);
 }
@@ -473,7 +473,7 @@ fn a_slot_that_changes_hands_is_never_led_to_meanwhile() {
 /// A tunnel that somebody else keeps: what the kernel routes into it decides, whatever the allowed IPs say.
 #[test]
 fn a_tunnel_of_somebody_elses() {
-    let nets = |list: &[&str]| list.iter().map(|text| net(text)).collect::<BTreeSet<_>>();
+    let nets = |list: &[&str]| list.iter().map(|text| net(text)).collect::<Vec<_>>();
     let home = ["10.9.0.2/32", "192.168.40.0/24"];
     let inward = |prefix: &str| route(prefix, Some(WG0), UNICAST);
     let subnet = || inward("10.9.0.0/24");

@@ -44,7 +44,7 @@ fn in_the_file(facts: &Facts, peer: &Peer, enabled: bool) -> Finding {
     if peer.has_expired(facts.timestamp()) {
         return Finding::fault(Check::Peer, "its time in the file is over", enable);
     }
-    let places: Vec<String> = peer.allowed_ips().iter().map(ToString::to_string).collect();
+    let places: Vec<String> = peer.allowed_ips().map(|prefix| prefix.to_string()).collect();
     Finding::ok(Check::Peer, format!("in the file, with {}", places.join(", ")))
 }
 

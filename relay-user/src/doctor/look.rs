@@ -185,8 +185,8 @@ async fn host(
     let mut observed = host.observe(desired).await.map_err(failed)?;
     let backend = host.backend;
     let left = |observed: &Observed| -> Vec<String> {
-        let changes = plan::plan(desired, backend, observed, &Standing::off(""));
-        changes.iter().filter(|change| is_drift(change)).map(ToString::to_string).collect()
+        let plan = plan::plan(desired, backend, observed, &Standing::off(""));
+        plan.changes.iter().filter(|change| is_drift(change)).map(ToString::to_string).collect()
     };
     let mut drift = left(&observed);
     if !drift.is_empty() && status.is_some() {

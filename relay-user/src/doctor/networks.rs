@@ -44,9 +44,8 @@ pub(super) fn routed(facts: &Facts, peer: &Peer) -> Vec<Finding> {
     let told = |prefix: &IpNet| peer.lans.contains(prefix) && whole(prefix).is_some();
     let lost: Vec<String> = peer
         .allowed_ips()
-        .iter()
         .filter(|prefix| !leads(prefix) && !told(prefix))
-        .map(ToString::to_string)
+        .map(|prefix| prefix.to_string())
         .collect();
     if !lost.is_empty() {
         let seen = format!("this host does not send {} into the tunnel", lost.join(", "));

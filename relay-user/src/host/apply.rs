@@ -18,7 +18,7 @@ use crate::{
     key::PublicKey,
     maps::DatapathState,
     observed::Observed,
-    plan::{self, Change, plan},
+    plan::{self, Change, Plan, plan},
     report::Standing,
     uplink::{self, UplinkState},
 };
@@ -34,28 +34,29 @@ impl Host {
         // One change makes another possible (an interface that exists can carry the fast path), and a failed one is
         // tried again at the next look, so a few rounds are all that one look may take.
         for _ in 0..ROUNDS {
-            let before = applied.changes.len();
-            self.round(desired, &mut applied).await;
-            if applied.changes.len() == before || applied.essential_failure.is_some() {
+            if !self.round(desired, &mut applied).await || applied.essential_failure.is_some() {
                 break;
             }
         }
         applied
     }
 
-    async fn round(&mut self, desired: &Desired, applied: &mut Applied) {
+    /// Reads, decides and does; whether what was done may lead to more.
+    async fn round(&mut self, desired: &Desired, applied: &mut Applied) -> bool {
         applied.problems.clear();
+        applied.unproven = false;
         let observed = match self.observe(desired).await {
             Ok(observed) => observed,
             Err(error) => {
                 applied.problems.push(chain(&error));
                 applied.essential_failure.get_or_insert(error);
-                return;
+                return false;
             }
         };
         let fast_path = self.decide(desired, &observed);
-        let mut guarded = true;
-        for change in plan(desired, self.backend, &observed, &fast_path) {
+        let (mut guarded, mut leads_on) = (true, false);
+        let Plan { changes, left_out } = plan(desired, self.backend, &observed, &fast_path);
+        for change in changes {
             // Without its guard, the home would lie open to the hub's neighbours.
             if !guarded && change.opens_a_way() {
                 continue;
@@ -71,6 +72,8 @@ impl Host {
             match self.apply(&change, desired, &observed).await {
                 Ok(()) if change.is_routine() => {}
                 Ok(()) => {
+                    applied.unproven = true;
+                    leads_on |= change.leads_on(desired, &observed);
                     let told = change.told(desired);
                     tracing::info!("{}: {told}", self.interface);
                     applied.changes.push(told);
@@ -93,7 +96,7 @@ impl Host {
                 }
             }
         }
-        let left_out = self.attachment.overflow() + plan::left_out(desired, &observed);
+        let left_out = self.attachment.overflow() + left_out;
         if left_out > 0 {
             applied.problems.push(format!(
                 "{left_out} entries did not fit into the fast path's maps; their traffic goes by the kernel's own path",
@@ -106,6 +109,7 @@ impl Host {
         let failure = self.uplink.failure(observed.uplink.device.as_ref());
         applied.uplink = desired.uplink().map(|uplink| uplink::judge(uplink, &observed.uplink, failure));
         applied.observed = observed;
+        leads_on
     }
 
     fn decide(&self, desired: &Desired, observed: &Observed) -> Standing {
@@ -195,15 +199,13 @@ impl Host {
 }
 
 fn peer_changes(desired: &Desired, observed: &Observed, keys: &BTreeSet<PublicKey>) -> Vec<PeerChange> {
-    let live = |key: &PublicKey| observed.device.as_ref().and_then(|device| device.peers.get(key));
     let set = |key: &PublicKey| {
         let peer = desired.peers.get(key)?;
         Some(PeerChange::Set {
             public_key: *key,
             preshared_key: peer.preshared_key.clone(),
-            // A peer that was heard from is where it was heard.
-            endpoint: peer.endpoint.filter(|_| live(key).is_none_or(|live| live.endpoint.is_none())),
-            allowed_ips: peer.allowed_ips().into_iter().collect(),
+            endpoint: plan::gets_endpoint(key, desired, observed),
+            allowed_ips: peer.allowed_ips().collect(),
             keepalive: desired.keepalive_toward(peer),
         })
     };

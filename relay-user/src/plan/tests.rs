@@ -1,6 +1,7 @@
 //! The plan as tables of data: what shall be, what is, what is still to do.
 
 mod home;
+mod many;
 mod uplink;
 
 use std::net::IpAddr;
@@ -77,7 +78,7 @@ fn settled(desired: &Desired) -> Observed {
                 .iter()
                 .map(|(key, peer)| {
                     let live = DevicePeer {
-                        allowed_ips: peer.allowed_ips(),
+                        allowed_ips: peer.allowed_ips().collect(),
                         endpoint: Some("203.0.113.5:4000".parse().unwrap()),
                         ..DevicePeer::default()
                     };
@@ -121,7 +122,7 @@ fn route(destination: &str, protocol: u8) -> KernelRoute {
 }
 
 fn todo(desired: &Desired, observed: &Observed) -> Vec<Change> {
-    plan(desired, Backend::Kernel, observed, &Standing::on("test"))
+    plan(desired, Backend::Kernel, observed, &Standing::on("test")).changes
 }
 
 fn words(changes: &[Change]) -> Vec<String> {
@@ -283,18 +284,18 @@ fn off_takes_the_program_away_and_asks_for_nothing_else() {
         uplink: Uplink::default(),
     });
     let off = Standing::off("test");
-    assert_eq!(plan(&desired, Backend::Kernel, &observed, &off), [Change::UnloadFastPath]);
+    assert_eq!(plan(&desired, Backend::Kernel, &observed, &off).changes, [Change::UnloadFastPath]);
     observed.maps = None;
     observed.attached = None;
     observed.fast_path_pinned = false;
-    assert_eq!(plan(&desired, Backend::Kernel, &observed, &off), []);
+    assert_eq!(plan(&desired, Backend::Kernel, &observed, &off).changes, []);
 }
 
 #[test]
 fn kept_by_the_firewall_means_switched_off_and_still_loaded() {
     let desired = desired();
     let observed = settled(&desired);
-    let changes = plan(&desired, Backend::Kernel, &observed, &Standing::off("a drop policy"));
+    let changes = plan(&desired, Backend::Kernel, &observed, &Standing::off("a drop policy")).changes;
     assert_eq!(words(&changes), ["switch the fast path off"]);
 }
 
@@ -343,7 +344,7 @@ fn a_userspace_hub_sends_no_redirects_either() {
     let desired = desired();
     let mut observed = settled(&desired);
     observed.sysctls.insert(Sysctl::all_send_redirects(), "1".into());
-    let todo = |backend| words(&plan(&desired, backend, &observed, &Standing::on("test")));
+    let todo = |backend| words(&plan(&desired, backend, &observed, &Standing::on("test")).changes);
     assert_eq!(todo(Backend::Kernel), [""; 0]);
     assert_eq!(todo(Backend::Userspace), ["set net.ipv4.conf.all.send_redirects = 0"]);
 }
@@ -354,7 +355,7 @@ fn a_renamed_interface_gets_its_name_back_and_nothing_else_happens() {
     let mut observed = settled(&desired);
     let renamed = Link { name: "old0".into(), ..observed.link.take().unwrap() };
     observed.renamed = Some(renamed.clone());
-    let changes = plan(&desired, Backend::Kernel, &observed, &Standing::on(""));
+    let changes = plan(&desired, Backend::Kernel, &observed, &Standing::on("")).changes;
     assert_eq!(changes, [Change::TakeBack(renamed)]);
 }
 
@@ -362,7 +363,7 @@ fn a_renamed_interface_gets_its_name_back_and_nothing_else_happens() {
 fn a_fast_path_without_pins_is_loaded_anew() {
     let desired = desired();
     let observed = Observed { fast_path_pinned: false, ..settled(&desired) };
-    assert_eq!(plan(&desired, Backend::Kernel, &observed, &Standing::on("")), [Change::LoadFastPath]);
+    assert_eq!(plan(&desired, Backend::Kernel, &observed, &Standing::on("")).changes, [Change::LoadFastPath]);
 }
 
 #[test]
@@ -374,7 +375,7 @@ fn a_full_tunnel_gets_its_exit_and_loses_it_with_its_time() {
     phone.full_tunnel = true;
     phone.expires = Some("2026-12-24T18:00:00Z".parse().unwrap());
     let to_do = |desired: &Desired, observed: &Observed| {
-        plan(desired, Backend::Kernel, observed, &Standing::on("free"))
+        plan(desired, Backend::Kernel, observed, &Standing::on("free")).changes
     };
     assert_eq!(to_do(&desired, &observed), [Change::ReplaceTable]);
     observed.table = Some(wanted_table(&desired, &observed));

@@ -22,6 +22,10 @@ const LARGEST: usize = 1536;
 /// Bytes of an Ethernet header.
 const SMALLEST: usize = 14;
 
+/// Where an IPv4 header's sum stands in a frame, and how long it and the addresses are.
+const ENDS_AT: u32 = 14 + 10;
+const ENDS_LENGTH: u32 = 2 + 4 + 4;
+
 /// Packets that are there at a time.
 const PACKETS: usize = 4096;
 
@@ -55,9 +59,16 @@ static OPEN: Array<u32, 1> = Array::new();
 #[btf_map]
 static FRAMES: Array<[u8; LARGEST], PACKETS> = Array::new();
 
-/// Which of them: the next one, how many there are before the first comes again, and how long each is.
+/// What stands in the IPv4 header of the first frame, in turn, where only that differs: the sum over it and the addresses
+/// (RFC 791 3.1), and two bytes to spare. Thousands of whole frames would themselves fill the cache that what is measured
+/// has to use.
 #[btf_map]
-static CURSOR: Array<[u32; 3], 1> = Array::new();
+static ENDS: Array<[u8; 12], PACKETS> = Array::new();
+
+/// Which of them: the next one, how many there are before the first comes again, how long each frame is, and whether only
+/// the first is sent, with what [`ENDS`] says, not 0.
+#[btf_map]
+static CURSOR: Array<[u32; 4], 1> = Array::new();
 
 /// What came to an end: packets (segments of a merged one counted, where the kernel has counted them) and bytes.
 #[btf_map]
@@ -74,9 +85,16 @@ fn source(context: XdpContext) -> u32 {
     if let Some(times) = times().filter(|times| times[0] == 0) {
         times[0] = now();
     }
-    let sent = next().and_then(|(frame, length)| {
+    let sent = next().and_then(|turn| {
+        let frame = FRAMES.get_ptr(if turn.ends { 0 } else { turn.at })?;
+        let ends = ENDS.get_ptr(turn.at)?;
         // SAFETY: the helper checks the length against the frame, and the map's value is longer.
-        let stored = unsafe { bpf_xdp_store_bytes(context.ctx, 0, frame.cast_mut().cast(), length) };
+        let mut stored = unsafe { bpf_xdp_store_bytes(context.ctx, 0, frame.cast_mut().cast(), turn.length) };
+        if turn.ends {
+            // SAFETY: as above.
+            stored |=
+                unsafe { bpf_xdp_store_bytes(context.ctx, ENDS_AT, ends.cast_mut().cast(), ENDS_LENGTH) };
+        }
         // SAFETY: the helper takes two numbers and checks both.
         (stored == 0).then(|| unsafe { bpf_redirect(OUT.load(), 0) as u32 })
     });
@@ -98,16 +116,22 @@ fn now() -> u64 {
     unsafe { bpf_ktime_get_ns() }
 }
 
+/// What is sent next.
+struct Turn {
+    at: u32,
+    length: u32,
+    ends: bool,
+}
+
 #[inline(always)]
-fn next() -> Option<(*const [u8; LARGEST], u32)> {
+fn next() -> Option<Turn> {
     let cursor = CURSOR.get_ptr_mut(0)?;
     // SAFETY: the entry is there, and one source runs at a time.
     let cursor = unsafe { &mut *cursor };
-    let [at, count, length] = *cursor;
+    let [at, count, length, ends] = *cursor;
     cursor[0] = if at + 1 < count { at + 1 } else { 0 };
-    let frame = FRAMES.get_ptr(at)?;
     // Not by a question: kernel 6.1 does not learn from "is it zero" that it is more.
-    Some((frame, length.clamp(SMALLEST as u32, LARGEST as u32)))
+    Some(Turn { at, length: length.clamp(SMALLEST as u32, LARGEST as u32), ends: ends != 0 })
 }
 
 /// From Ethernet to the tunnel. The kernel takes the Ethernet header off, since the tunnel has none.

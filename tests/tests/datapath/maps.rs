@@ -76,6 +76,9 @@ fn a_full_map_is_counted_and_no_failure() {
         let state = datapath.maps.read()?;
         let expected = held.hosts.len() + hosts - SURPLUS;
         ensure!(state.hosts.len() == expected, "{} hosts", state.hosts.len());
+        let put =
+            (0..hosts).filter(|number| state.hosts.get(&host(*number)) == Some(&Route::peer(1))).count();
+        ensure!(put == hosts - SURPLUS, "{put} of the hosts lead where they were led");
         ensure!(state.lans.len() == relay_common::MAX_LANS as usize, "{} lans", state.lans.len());
         pass(&mut tunnel, 1)
     });

@@ -42,6 +42,7 @@ pub(super) fn table(result: &Value) -> Result<String> {
             "reload ms",
             "peers touched",
             "stats ms",
+            "peer list ms",
             "RSS MiB",
             "after work",
             "maps MiB",
@@ -55,6 +56,7 @@ pub(super) fn table(result: &Value) -> Result<String> {
                 spread(&row["reload_ms"], 0),
                 row["reload_touched"].to_string(),
                 spread(&row["stats_ms"], 0),
+                spread(&row["list_ms"], 0),
                 mebibytes(&row["rss_kib"], 1024.0),
                 mebibytes(&row["rss_after_kib"], 1024.0),
                 mebibytes(&row["maps_bytes"], 1024.0 * 1024.0),
@@ -130,7 +132,7 @@ mod tests {
         let spread = json!({ "median": 10.0, "low": 9.0, "high": 11.0 });
         let row = json!({
             "peers": 100, "lans": 1, "start_ms": 50.5, "filled_ms": 60.5, "reload_ms": spread, "reload_touched": 1,
-            "stats_ms": spread, "rss_kib": 20480, "rss_after_kib": 21504, "maps_bytes": 3_145_728,
+            "stats_ms": spread, "list_ms": spread, "rss_kib": 20480, "rss_after_kib": 21504, "maps_bytes": 3_145_728,
         });
         let result = json!({
             "bench": "scale", "machine": {}, "daemon": [row],

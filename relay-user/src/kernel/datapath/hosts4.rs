@@ -3,12 +3,15 @@
 //! `tunnel` asks the table first. A table's place is one word, written whole through memory: a write by system call may be
 //! one of bytes, and looking at 65,536 places would be as many calls.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    net::IpAddr,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
-use aya::maps::{HashMap, MapData, MapError};
+use aya::maps::MapError;
 use relay_common::{Direct, Route};
 
-use super::{mapped::Mapped, shape::absent_is_fine};
+use super::{hashed::Hashed, mapped::Mapped, shape::absent_is_fine};
 
 /// The table's places.
 pub(super) type Table = Mapped<[AtomicU64; Direct::PLACES as usize]>;
@@ -16,32 +19,29 @@ pub(super) type Table = Mapped<[AtomicU64; Direct::PLACES as usize]>;
 /// Both of them.
 pub(super) struct Hosts4 {
     table: Table,
-    rest: HashMap<MapData, [u8; 4], u32>,
+    rest: Hashed<[u8; 4], u32>,
 }
 
 impl Hosts4 {
-    pub(super) const fn new(table: Table, rest: HashMap<MapData, [u8; 4], u32>) -> Self {
+    pub(super) const fn new(table: Table, rest: Hashed<[u8; 4], u32>) -> Self {
         Self { table, rest }
     }
 
     /// Every address with its route; of one that stands in both, the table's, as `tunnel` has it.
-    pub(super) fn read(&self, mut each: impl FnMut([u8; 4], Route)) -> Result<(), MapError> {
-        for entry in self.rest.iter() {
-            let (address, route) = entry?;
-            each(address, bytemuck::cast(route));
-        }
-        for place in self.table.iter() {
+    pub(super) fn read(&self) -> Result<Vec<(IpAddr, Route)>, MapError> {
+        let rest = self.rest.entries()?.into_iter();
+        let rest = rest.filter(|(address, _)| !self.held_at(*address).is_of(*address));
+        let rest = rest.map(|(address, route)| (address, bytemuck::cast(route)));
+        let table = self.table.iter().filter_map(|place| {
             let entry = Direct::from_word(place.load(Ordering::Relaxed));
-            if let Some(address) = entry.address() {
-                each(address, entry.route());
-            }
-        }
-        Ok(())
+            Some((entry.address()?, entry.route()))
+        });
+        Ok(rest.chain(table).map(|(address, route)| (IpAddr::from(address), route)).collect())
     }
 
     /// Gives an address its route: in the table where its place is free, or its own.
     pub(super) fn set(&mut self, address: [u8; 4], route: Route) -> Result<(), MapError> {
-        let held = Direct::from_word(self.place(address).load(Ordering::Relaxed)).address();
+        let held = self.held_at(address).address();
         match Direct::new(address, route) {
             Some(entry) if held.is_none() || held == Some(address) => {
                 self.place(address).store(bytemuck::cast(entry), Ordering::Relaxed);
@@ -54,11 +54,15 @@ impl Hosts4 {
     /// Takes an address away. From the hash map first: what is there shows only once the table has it no more.
     pub(super) fn remove(&mut self, address: [u8; 4]) -> Result<(), MapError> {
         absent_is_fine(self.rest.remove(&address))?;
-        let place = self.place(address);
-        if Direct::from_word(place.load(Ordering::Relaxed)).is_of(address) {
-            place.store(0, Ordering::Relaxed);
+        if self.held_at(address).is_of(address) {
+            self.place(address).store(0, Ordering::Relaxed);
         }
         Ok(())
+    }
+
+    /// What stands at an address's place.
+    fn held_at(&self, address: [u8; 4]) -> Direct {
+        Direct::from_word(self.place(address).load(Ordering::Relaxed))
     }
 
     fn place(&self, address: [u8; 4]) -> &AtomicU64 {

@@ -2,9 +2,7 @@
 
 use std::{collections::BTreeMap, io, net::IpAddr};
 
-use aya::maps::{
-    Array, HashMap, LpmTrie, Map, MapData, MapError, MapType, PerCpuArray, PerCpuValues, lpm_trie::Key,
-};
+use aya::maps::{Array, LpmTrie, Map, MapData, MapError, MapType, PerCpuArray, PerCpuValues, lpm_trie::Key};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use relay_common::{
     Direct, MAX_HOSTS, MAX_LANS, MAX_PEERS, PeerCounters, PeerSlot, Route, Switches, Trace, Verdict, map,
@@ -12,6 +10,7 @@ use relay_common::{
 
 use super::{
     DatapathError, Pins,
+    hashed::Hashed,
     hosts4::{Hosts4, Table},
     shape::{self, Shape, absent_is_fine, data, is_full, shape},
     switches::Switchboard,
@@ -46,12 +45,12 @@ pub(super) const SHAPES: &[Shape] = &[
 pub struct PinnedMaps {
     pub(super) switches: Switchboard,
     hosts4: Hosts4,
-    hosts6: HashMap<MapData, [u8; 16], u32>,
+    hosts6: Hashed<[u8; 16], u32>,
     lans4: LpmTrie<MapData, [u8; 4], u32>,
     lans6: LpmTrie<MapData, [u8; 16], u32>,
     peer_counters: PerCpuArray<MapData, Words>,
     verdicts: PerCpuArray<MapData, u64>,
-    peers: HashMap<MapData, [u8; 32], PeerSlot>,
+    peers: Hashed<[u8; 32], PeerSlot>,
     pub(super) trace: Array<MapData, [u64; size_of::<Trace>() / size_of::<u64>()]>,
     pub(super) traced: PerCpuArray<MapData, u64>,
 }
@@ -106,13 +105,13 @@ impl PinnedMaps {
     fn state(&self) -> Result<DatapathState, MapError> {
         let mut state = DatapathState { enabled: self.switches.fast_path(), ..DatapathState::default() };
         state.slots = self.owners()?;
-        self.hosts4.read(|address, route| {
-            state.hosts.insert(IpAddr::from(address), route);
-        })?;
-        for entry in self.hosts6.iter() {
-            let (address, route) = entry?;
-            state.hosts.insert(IpAddr::from(address), bytemuck::cast(route));
-        }
+        let mut hosts = self.hosts4.read()?;
+        let hosts6 = self.hosts6.entries()?;
+        hosts.extend(
+            hosts6.into_iter().map(|(address, route)| (IpAddr::from(address), bytemuck::cast(route))),
+        );
+        // Sorted at once, which takes a fraction of one search for each.
+        state.hosts = hosts.into_iter().collect();
         for entry in self.lans4.iter() {
             let (key, route) = entry?;
             if let Some(prefix) = prefix(IpAddr::from(key.data()), key.prefix_len()) {
@@ -137,7 +136,7 @@ impl PinnedMaps {
     }
 
     fn owners(&self) -> Result<BTreeMap<PublicKey, PeerSlot>, MapError> {
-        self.peers.iter().map(|entry| entry.map(|(key, slot)| (PublicKey::new(key), slot))).collect()
+        Ok(self.peers.entries()?.into_iter().map(|(key, slot)| (PublicKey::new(key), slot)).collect())
     }
 
     /// The slot of one peer, if it has one.
@@ -166,15 +165,14 @@ impl PinnedMaps {
             let index = *verdict as u32;
             counters.verdicts[index as usize] = self.verdicts.get(&index, 0)?.iter().sum();
         }
-        for entry in self.peers.iter() {
-            let (key, slot) = entry?;
+        for (key, slot) in self.owners()? {
             let mut sum = Words::default();
             for on_cpu in self.peer_counters.get(&slot, 0)?.iter() {
                 for (sum, value) in sum.iter_mut().zip(on_cpu) {
                     *sum = sum.wrapping_add(*value);
                 }
             }
-            counters.peers.insert(PublicKey::new(key), bytemuck::cast::<_, PeerCounters>(sum));
+            counters.peers.insert(key, bytemuck::cast::<_, PeerCounters>(sum));
         }
         Ok(counters)
     }

@@ -12,6 +12,7 @@
 
 mod error;
 mod filters;
+mod hashed;
 mod hook;
 mod hosts4;
 mod mapped;

@@ -51,7 +51,7 @@ fn live(observed: &mut Observed) -> &mut DevicePeer {
 }
 
 fn to_do(desired: &Desired, observed: &Observed) -> Vec<String> {
-    words(&plan(desired, Backend::Userspace, observed, &Standing::off("a home")))
+    words(&plan(desired, Backend::Userspace, observed, &Standing::off("a home")).changes)
 }
 
 #[test]

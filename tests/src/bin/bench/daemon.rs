@@ -52,6 +52,13 @@ pub(crate) fn measure(relay: &Path, size: Size) -> Result<Value> {
     let manager = machine.inside(|| UnixDatagram::bind(READY).context("binding the manager's socket"))?;
     manager.set_read_timeout(Some(Duration::from_millis(200)))?;
 
+    // Which reads the file and little more, and so tells how fast this machine is beside another one.
+    let list = repeated(|_| {
+        let begun = Instant::now();
+        hub.run(&["peer", "list", "--json"])?;
+        Ok(begun.elapsed())
+    })?;
+
     let begun = Instant::now();
     let daemon = hub.spawn_under(&["env", &format!("NOTIFY_SOCKET={READY}")], &["up"])?;
     let start = until_ready(&machine, &hub, daemon, manager, begun)?;
@@ -70,12 +77,15 @@ pub(crate) fn measure(relay: &Path, size: Size) -> Result<Value> {
     let reload = repeated(|turn| {
         let (from, to) = if turn % 2 == 0 { (OWN, OTHER) } else { (OTHER, OWN) };
         hub.edit(&quoted(from), &quoted(to))?;
+        // The daemon looks again after each reload, and answers when it is at rest.
+        hub.run(&["status"])?;
         let begun = Instant::now();
         hub.run(&["reload"])?;
         Ok(begun.elapsed())
     })?;
     let said = hub.log();
-    let touched = said.lines().skip(log).filter_map(peers_set).max().unwrap_or(0);
+    let touched = said.lines().skip(log).filter_map(peers_set).max();
+    let touched = touched.context("the daemon tells WireGuard of no peer when one has another address")?;
     let status: Value = serde_json::from_str(&hub.run(&["status", "--json"])?)?;
     let maps = machine.inside(map_memory)?;
     let total: u64 = maps.iter().map(|(_, bytes)| bytes).sum();
@@ -87,6 +97,7 @@ pub(crate) fn measure(relay: &Path, size: Size) -> Result<Value> {
         "start_ms": milliseconds(start),
         "filled_ms": milliseconds(filled),
         "stats_ms": stats.json(),
+        "list_ms": list.json(),
         "reload_ms": reload.json(),
         "reload_touched": touched,
         "rss_kib": at_rest,
@@ -96,9 +107,17 @@ pub(crate) fn measure(relay: &Path, size: Size) -> Result<Value> {
     }))
 }
 
-/// How many peers WireGuard was told of, where the daemon says that it has told it.
+/// How many peers WireGuard was told of, where the daemon says that it has told it: `set the peer home`, `set the peers
+/// home, phone`, `set 12 peers`.
 fn peers_set(line: &str) -> Option<u64> {
-    line.split_once(": set ")?.1.split_once(" peer")?.0.parse().ok()
+    let set = line.split_once(": set ")?.1;
+    if set.starts_with("the peer ") {
+        return Some(1);
+    }
+    if let Some(names) = set.strip_prefix("the peers ") {
+        return Some(names.split(", ").count() as u64);
+    }
+    set.split_once(" peers")?.0.parse().ok()
 }
 
 /// Waits for READY=1 and gives the time from the start to it. Nobody listens afterwards: a socket that is not read would

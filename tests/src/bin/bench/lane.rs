@@ -135,10 +135,10 @@ impl Lane {
         self.pass(merged.as_deref(), packets)
     }
 
-    /// Sends these frames, one after the other, again and again.
+    /// Sends these frames, which differ by their ends alone, one after the other, again and again.
     pub(crate) fn run_frames(&mut self, frames: &[Vec<u8>], packets: u32) -> Result<Run> {
         setns(&self.namespace, CloneFlags::CLONE_NEWNET).context("entering the namespace")?;
-        self.programs.fill(frames)?;
+        self.programs.fill_with_ends(frames)?;
         self.pass(None, packets / 4)?;
         self.pass(None, packets)
     }

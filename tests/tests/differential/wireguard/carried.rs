@@ -83,7 +83,7 @@ fn owner(address: IpAddr) -> Option<Spoke> {
     static OWNED: LazyLock<Vec<(IpNet, Spoke)>> = LazyLock::new(|| {
         let peers = peers::desired().expect("it has no input").peers;
         let spokes = [(*PHONE, Spoke::Phone), (*HOME, Spoke::Home)];
-        let owned = |(key, spoke)| peers[&key].allowed_ips().into_iter().map(move |prefix| (prefix, spoke));
+        let owned = |(key, spoke)| peers[&key].allowed_ips().map(move |prefix| (prefix, spoke));
         spokes.into_iter().flat_map(owned).collect()
     });
     OWNED.iter().find(|(prefix, _)| prefix.contains(&address)).map(|(_, spoke)| *spoke)

@@ -145,7 +145,7 @@ fn hub() -> Result<Device> {
         .map(|(key, wanted)| {
             let spoke = spokes.iter().find(|(own, _)| own == key);
             let endpoint = spoke.map(|(_, spoke)| SocketAddr::from((addresses(*spoke)[0], PORT)));
-            peer(*key, endpoint, &wanted.allowed_ips().into_iter().collect::<Vec<_>>())
+            peer(*key, endpoint, &wanted.allowed_ips().collect::<Vec<_>>())
         })
         .collect();
     wireguard::set_peers(&name()?, Backend::Kernel, &changes)?;
