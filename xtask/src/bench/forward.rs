@@ -191,7 +191,8 @@ mod tests {
     #[test]
     fn guests_stand_below() {
         let mut both = result(0);
-        both["guests"] = json!([{ "kernel": "6.12", "rows": result(0)["rows"], "bench": "forward", "machine": {} }]);
+        both["guests"] =
+            json!([{ "kernel": "6.12", "rows": result(0)["rows"], "bench": "forward", "machine": {} }]);
         let text = table(&both).unwrap();
         assert!(text.contains("\ninstructions a packet"), "{text}");
         let panels = panels(&both).unwrap();
