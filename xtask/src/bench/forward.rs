@@ -54,11 +54,23 @@ fn names<'a>(rows: &[Row<'a>], of: impl Fn(&Row<'a>) -> &'a str) -> Vec<&'a str>
     names
 }
 
-/// The figures, and how they stand to what is asked for.
+/// The figures, and how they stand to what is asked for: of this machine, and of guests.
 pub(super) fn table(result: &Value) -> Result<String> {
+    let mut out = of_one(result, "ns a packet")?;
+    for guest in guests(result) {
+        let _ = writeln!(out, "\n{}", of_one(guest, "instructions a packet")?.trim_end());
+    }
+    Ok(out)
+}
+
+fn guests(result: &Value) -> impl Iterator<Item = &Value> {
+    result["guests"].as_array().into_iter().flatten()
+}
+
+fn of_one(result: &Value, unit: &str) -> Result<String> {
     let rows = rows(result)?;
     let (kinds, paths) = (names(&rows, |row| row.kind), names(&rows, |row| row.path));
-    let mut lines = vec![vec!["ns a packet".to_owned()]];
+    let mut lines = vec![vec![unit.to_owned()]];
     lines[0].extend(paths.iter().map(|path| (*path).to_owned()));
     for kind in &kinds {
         let cell = |path: &&str| {
@@ -118,12 +130,21 @@ pub(super) fn header(result: &Value) -> String {
     out
 }
 
-/// A panel for each kind of packet.
+/// A panel for each kind of packet, of this machine and then of guests.
 pub(super) fn panels(result: &Value) -> Result<Vec<Panel>> {
+    let mut panels = panels_of(result, "", "ns")?;
+    for guest in guests(result) {
+        let kernel = guest["kernel"].as_str().context("a guest without a kernel")?;
+        panels.extend(panels_of(guest, &format!(", instructions, Linux {kernel}"), "")?);
+    }
+    Ok(panels)
+}
+
+fn panels_of(result: &Value, place: &str, unit: &'static str) -> Result<Vec<Panel>> {
     let rows = rows(result)?;
     let panel = |kind: &str| Panel {
-        title: format!("Forwarding one packet, {kind}"),
-        unit: "ns",
+        title: format!("Forwarding one packet, {kind}{place}"),
+        unit,
         bars: rows
             .iter()
             .filter(|row| row.kind == kind && row.lost == 0)
@@ -165,6 +186,18 @@ mod tests {
         );
         assert!(text.contains("not on this kernel: flowtable (no such file)\n"), "{text}");
         assert_eq!(panels(&result(0)).unwrap()[0].bars.len(), 2);
+    }
+
+    #[test]
+    fn guests_stand_below() {
+        let mut both = result(0);
+        both["guests"] =
+            json!([{ "kernel": "6.12", "rows": result(0)["rows"], "bench": "forward", "machine": {} }]);
+        let text = table(&both).unwrap();
+        assert!(text.contains("\ninstructions a packet"), "{text}");
+        let panels = panels(&both).unwrap();
+        assert_eq!(panels.len(), 2);
+        assert_eq!(panels[1].title, "Forwarding one packet, v4 64, instructions, Linux 6.12");
     }
 
     #[test]

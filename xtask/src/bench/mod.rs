@@ -58,7 +58,8 @@ pub(crate) struct Args {
 /// A benchmark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum What {
-    /// The forwarding stage on this kernel: relay's program beside the stack with and without rules
+    /// The forwarding stage on this kernel, and in guests in instructions: relay's program beside the stack with and
+    /// without rules
     Forward,
     /// A whole hub with kernel WireGuard in guests, in instructions: the stack beside relay's program
     Hub,
@@ -141,7 +142,12 @@ struct Built<'a> {
 fn measure(env: &Env, built: &Built<'_>, what: What, args: &Args) -> Result<Value> {
     let guests = |arguments: &[&str]| in_guests(env, built, what, args, arguments);
     Ok(match what {
-        What::Forward | What::Memory => here(env, built, what, args)?,
+        What::Memory => here(env, built, what, args)?,
+        What::Forward => {
+            let mut result = here(env, built, what, args)?;
+            result["guests"] = guests(&["--instructions"])?;
+            result
+        }
         What::Hub => serde_json::json!({ "bench": what.name(), "guests": guests(&[])? }),
         What::Scale => {
             let mut result = here(env, built, what, args)?;

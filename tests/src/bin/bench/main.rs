@@ -46,7 +46,11 @@ struct Cli {
 #[derive(Subcommand)]
 enum What {
     /// The forwarding stage on this kernel: relay's program, the stack, and the stack with rules
-    Forward,
+    Forward {
+        /// In a guest whose clock counts instructions, which hardly vary: a few rounds
+        #[arg(long)]
+        instructions: bool,
+    },
     /// Many peers and LANs: a packet's cost, and the daemon's
     Scale {
         /// The daemon alone, whose cost depends on how WireGuard is had
@@ -86,7 +90,7 @@ fn main() -> ExitCode {
 fn run(cli: &Cli) -> Result<serde_json::Value> {
     ensure!(nix::unistd::geteuid().is_root(), "measuring needs root: run `cargo xtask bench`");
     match cli.what {
-        What::Forward => forward::run(&cli.objects, cli.quick),
+        What::Forward { instructions } => forward::run(&cli.objects, instructions, cli.quick),
         What::Scale { daemon } => scale::run(&cli.objects, &cli.relay, daemon, cli.quick),
         What::Hub => hub::measure(&cli.objects, cli.quick),
         What::Uplink { floods: false } => uplink::measure(&cli.objects, cli.quick),
