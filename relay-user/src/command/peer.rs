@@ -19,7 +19,7 @@ use self::hand_out::HandOut;
 use super::{surroundings, warn};
 use crate::{
     cli::{Files, PeerArgs, PeerCommand},
-    config::{self, Config, HostNetwork, edit, file::Editing},
+    config::{self, Config, edit, file::Editing},
     control::client::{self, ControlError},
     failure::Failure,
     key::{PrivateKey, PublicKey},
@@ -32,11 +32,18 @@ use crate::{
 pub async fn run(files: &Files, args: &PeerArgs) -> Result<()> {
     let networks = surroundings::networks().await?;
     // A file that cannot be read at all is told by whoever needs it.
-    if config::load(&files.config, &networks).is_ok_and(|config| config.desired.home().is_some()) {
+    let config = config::load(&files.config, &networks);
+    if config.as_ref().is_ok_and(|config| config.desired.home().is_some()) {
         let message =
             format!("{} is the file of a home, which has no peers but its hub", files.config.display());
         return Err(Failure::refused(message).hint("run this on the hub").into());
     }
+    // Who changes the file reads it again, under its lock.
+    let config = || {
+        let config = config?;
+        warn(&config);
+        anyhow::Ok(config)
+    };
     match &args.command {
         PeerCommand::Invite(args) => invite::invite(files, args, &networks).await,
         PeerCommand::Approve(args) => invite::approve(files, args, &networks).await,
@@ -48,25 +55,19 @@ pub async fn run(files: &Files, args: &PeerArgs) -> Result<()> {
         PeerCommand::Remove(args) => change::remove(files, &args.name, &networks).await,
         PeerCommand::List(args) => {
             let invitations = pending::Invitations::read(&files.config)?;
-            view::list(&load(files, &networks)?, &invitations, args.json)
+            view::list(&config()?, &invitations, args.json)
         }
         PeerCommand::Show(args) => {
-            let config = load(files, &networks)?;
+            let config = config()?;
             let endpoint = endpoint(&config).await?;
             view::show(&config, &args.name, endpoint.as_deref(), args.json)
         }
         PeerCommand::Export(args) => {
-            let config = load(files, &networks)?;
+            let config = config()?;
             let endpoint = endpoint(&config).await?;
             export::run(&config, endpoint.as_deref(), args)
         }
     }
-}
-
-fn load(files: &Files, networks: &[HostNetwork]) -> Result<Config> {
-    let config = config::load(&files.config, networks)?;
-    warn(&config);
-    Ok(config)
 }
 
 fn no_such_peer(name: &str) -> Failure {

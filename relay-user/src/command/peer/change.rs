@@ -3,9 +3,7 @@
 use anyhow::{Context as _, Result};
 use jiff::Timestamp;
 
-use super::{
-    add::not_invited, apply, edited, load, no_such_peer, pending::Invitations, preshared::forget_unused,
-};
+use super::{add::not_invited, apply, edited, no_such_peer, pending::Invitations, preshared::forget_unused};
 use crate::{
     cli::{Files, PeerEnableArgs, PeerRenameArgs, Until},
     command::{refused, warn},
@@ -32,7 +30,8 @@ pub(super) async fn disable(files: &Files, name: &str, networks: &[HostNetwork])
 pub(super) async fn enable(files: &Files, args: &PeerEnableArgs, networks: &[HostNetwork]) -> Result<()> {
     let name = args.name.as_str();
     let act = format!("cannot enable peer \"{}\"", name.escape_debug());
-    if let Some(moment) = load(files, networks)?.peer(name).and_then(|(_, peer, _)| peer.expires)
+    if let Some(moment) =
+        config::load(&files.config, networks)?.peer(name).and_then(|(_, peer, _)| peer.expires)
         && args.expires.is_none()
         && moment <= Timestamp::now()
     {
