@@ -12,6 +12,7 @@
 pub mod checksum;
 mod counters;
 mod direct;
+pub mod flow;
 pub mod mac1;
 mod route;
 mod trace;

@@ -5,7 +5,11 @@ use core::mem::offset_of;
 use network_types::ip::{IpProto, Ipv4Hdr};
 use relay_common::{Verdict, checksum};
 
-use crate::{maps::Way, mss, mutant, packet::Packet};
+use crate::{
+    maps::Way,
+    mss, mutant,
+    packet::{Packet, joined},
+};
 
 /// A header without options, as it stands in the packet.
 type Words = [u16; Ipv4Hdr::LEN / 2];
@@ -34,10 +38,13 @@ pub(crate) fn forward(packet: &mut Packet) -> Result<Way, Verdict> {
         return Err(Verdict::Fragment);
     }
     let mtu = packet.fitting_mtu()?;
-    if is_tcp(&header) {
+    if protocol(&header) == IpProto::Tcp as u8 {
         mss::clamp::<{ Ipv4Hdr::LEN }>(packet, mtu, IP_AND_TCP)?;
     }
     decrement_ttl(&header, packet)?;
+    let addresses =
+        joined([header[SOURCE], header[SOURCE + 1], header[DESTINATION], header[DESTINATION + 1]]);
+    packet.set_flow([addresses, 0], protocol(&header), Ipv4Hdr::LEN);
     Ok(way)
 }
 
@@ -80,10 +87,9 @@ fn is_martian(first_word: u16) -> bool {
 }
 
 #[inline(always)]
-fn is_tcp(header: &Words) -> bool {
-    const TCP: u8 = IpProto::Tcp as u8;
+fn protocol(header: &Words) -> u8 {
     let [_, protocol] = header[TTL].to_ne_bytes();
-    protocol == TCP
+    protocol
 }
 
 /// TTL − 1, and the checksum with it (RFC 1812 5.3.1, 4.2.2.5).

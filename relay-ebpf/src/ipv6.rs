@@ -5,7 +5,11 @@ use core::mem::offset_of;
 use network_types::ip::{IpProto, Ipv6Hdr};
 use relay_common::Verdict;
 
-use crate::{maps::Way, mss, mutant, packet::Packet};
+use crate::{
+    maps::Way,
+    mss, mutant,
+    packet::{Packet, joined},
+};
 
 /// The fixed header, as it stands in the packet.
 type Words = [u16; Ipv6Hdr::LEN / 2];
@@ -37,6 +41,10 @@ pub(crate) fn forward(packet: &mut Packet) -> Result<Way, Verdict> {
         mss::clamp::<{ Ipv6Hdr::LEN }>(packet, mtu, IP_AND_TCP)?;
     }
     decrement_hop_limit(&header, packet)?;
+    let four = |at: usize| joined([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+    let [protocol, _] = header[NEXT_HEADER].to_ne_bytes();
+    let parts = [four(SOURCE), four(SOURCE + 4), four(DESTINATION), four(DESTINATION + 4), 0];
+    packet.set_flow(parts, protocol, Ipv6Hdr::LEN);
     Ok(way)
 }
 

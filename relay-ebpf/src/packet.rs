@@ -12,11 +12,11 @@ use core::arch::asm;
 use aya_ebpf::{
     Global,
     bindings::{__sk_buff, bpf_check_mtu_flags::BPF_MTU_CHK_SEGS},
-    helpers::{bpf_check_mtu, bpf_redirect},
+    helpers::{bpf_check_mtu, bpf_redirect, bpf_set_hash},
     programs::TcContext,
 };
-use network_types::eth::EthHdr;
-use relay_common::Verdict;
+use network_types::{eth::EthHdr, ip::IpProto};
+use relay_common::{Verdict, flow};
 
 use crate::mutant;
 
@@ -160,6 +160,24 @@ impl Packet {
         }
     }
 
+    /// Tells the kernel what flow the packet is of, between these addresses. WireGuard asks for that before it encrypts
+    /// (drivers/net/wireguard/send.c, `encrypt_packet`), so that queues behind it can keep flows apart, and the kernel
+    /// would have to take the packet apart and hash what it finds.
+    ///
+    /// `behind` is where the protocol's own header stands. Ports that cannot be read at once are left out.
+    #[inline(always)]
+    pub(crate) fn set_flow<const N: usize>(&mut self, mut parts: [u64; N], protocol: u8, behind: usize) {
+        const TCP: u8 = IpProto::Tcp as u8;
+        const UDP: u8 = IpProto::Udp as u8;
+        let ports = match protocol {
+            TCP | UDP => self.in_place(behind).copied().unwrap_or_default(),
+            _ => [0; 2],
+        };
+        parts[N - 1] = joined([protocol.into(), 0, ports[0], ports[1]]);
+        // SAFETY: the context is the one given to the program. It cannot fail, and a packet without a hash gets one later.
+        unsafe { bpf_set_hash(self.context.skb.skb, flow::hash(parts)) };
+    }
+
     /// Asks the kernel to send the packet out of the device that it came in by.
     #[inline(always)]
     pub(crate) fn redirect(&mut self) -> Redirect {
@@ -185,6 +203,12 @@ impl Packet {
         let data = self.context.data();
         if self.l2_len == 0 { data } else { behind_ethernet(data) }
     }
+}
+
+/// Four words as one.
+#[inline(always)]
+pub(crate) const fn joined([a, b, c, d]: [u16; 4]) -> u64 {
+    a as u64 | (b as u64) << 16 | (c as u64) << 32 | (d as u64) << 48
 }
 
 /// Fourteen bytes on, as an immediate value that no optimisation turns into a register. (`black_box` would pass the
