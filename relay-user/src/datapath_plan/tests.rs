@@ -2,10 +2,11 @@
 
 use std::net::SocketAddr;
 
-use super::*;
+use super::{changes::diff_within, *};
 use crate::{
     desired::{BackendChoice, FastPathMode, Firewall, Hub, Peer, Role, Uplink},
     key::PrivateKey,
+    maps::{DatapathState, MapChange},
     observed::DevicePeer,
 };
 

@@ -1,0 +1,150 @@
+//! In which order the maps are changed to what they shall hold.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+use ipnet::IpNet;
+use relay_common::{PeerSlot, Route};
+
+use super::{Kind, capacity};
+use crate::{
+    key::PublicKey,
+    maps::{DatapathState, MapChange, Maps},
+    side_by_side::side_by_side,
+};
+
+/// The changes that make the maps hold `maps` and switch the fast path to `enabled`; none when they do already.
+///
+/// At every moment in between, an address leads where it led, where it shall lead, or to the stack:
+/// off first and on last; what goes to the stack before anything else; what leads to a slot is removed before the slot
+/// changes hands; exceptions go only after what they were exceptions from. Where a map has no room for both the old and
+/// the new, the fast path is off meanwhile and what goes, goes first.
+#[must_use]
+pub fn diff(maps: &Maps, enabled: bool, state: &DatapathState) -> Vec<MapChange> {
+    diff_within(capacity, maps, enabled, state)
+}
+
+pub(super) fn diff_within(
+    capacity: impl Fn(Kind) -> usize,
+    maps: &Maps,
+    enabled: bool,
+    state: &DatapathState,
+) -> Vec<MapChange> {
+    let mut changes = Vec::new();
+    let crowded = is_crowded(capacity, maps, state);
+    let on_meanwhile = state.enabled && enabled && !crowded;
+    if state.enabled && !on_meanwhile {
+        changes.push(MapChange::Enable(false));
+    }
+    let given_away = given_away(&maps.slots, &state.slots);
+    let keeps_owner = |slot: PeerSlot| !given_away.contains(&slot);
+    let hosts = ways(&maps.hosts, &state.hosts, keeps_owner);
+    let lans = ways(&maps.lans, &state.lans, keeps_owner);
+
+    let set_host = |&(address, route): &(IpAddr, Route)| MapChange::SetHost(address, route);
+    let set_lan = |&(lan, route): &(IpNet, Route)| MapChange::SetLan(lan, route);
+    let to_stack = hosts.to_stack.iter().map(set_host).chain(lans.to_stack.iter().map(set_lan));
+    let remove_exceptions = (hosts.remove_exceptions.iter().copied().map(MapChange::RemoveHost))
+        .chain(lans.remove_exceptions.iter().copied().map(MapChange::RemoveLan));
+    let remove = (hosts.remove.iter().copied().map(MapChange::RemoveHost))
+        .chain(lans.remove.iter().copied().map(MapChange::RemoveLan));
+    let mut at_last = None;
+    if crowded {
+        changes.extend(remove.chain(remove_exceptions));
+        changes.extend(to_stack);
+    } else {
+        changes.extend(to_stack.chain(remove));
+        at_last = Some(remove_exceptions);
+    }
+
+    for (key, wanted, held) in side_by_side(&maps.slots, &state.slots) {
+        if held.is_some() && held != wanted {
+            changes.push(MapChange::FreeSlot(*key));
+        }
+    }
+    for (key, wanted, held) in side_by_side(&maps.slots, &state.slots) {
+        if let Some(slot) = wanted.filter(|_| wanted != held) {
+            changes.push(MapChange::AssignSlot(*key, *slot));
+        }
+    }
+
+    changes.extend(hosts.to_peer.iter().map(set_host));
+    changes.extend(lans.to_peer.iter().map(set_lan));
+    changes.extend(at_last.into_iter().flatten());
+    if enabled && !on_meanwhile {
+        changes.push(MapChange::Enable(true));
+    }
+    changes
+}
+
+/// Whether a map would be too small for what it holds and what it shall hold together.
+fn is_crowded(capacity: impl Fn(Kind) -> usize, maps: &Maps, state: &DatapathState) -> bool {
+    let mut entries = [0; Kind::ALL.len()];
+    for (host, ..) in side_by_side(&maps.hosts, &state.hosts) {
+        entries[Kind::of(&IpNet::from(*host)).place()] += 1;
+    }
+    for (lan, ..) in side_by_side(&maps.lans, &state.lans) {
+        entries[Kind::of(lan).place()] += 1;
+    }
+    Kind::ALL.into_iter().any(|kind| entries[kind.place()] > capacity(kind))
+}
+
+/// The slots that do not stay whose they are.
+fn given_away(
+    wanted: &BTreeMap<PublicKey, PeerSlot>,
+    held: &BTreeMap<PublicKey, PeerSlot>,
+) -> BTreeSet<PeerSlot> {
+    if wanted == held {
+        return BTreeSet::new();
+    }
+    let (wanted, held) = (owners(wanted), owners(held));
+    side_by_side(&wanted, &held).filter(|(_, wanted, held)| wanted != held).map(|(slot, ..)| *slot).collect()
+}
+
+/// Who holds each slot; `None` where more than one key claims it.
+fn owners(slots: &BTreeMap<PublicKey, PeerSlot>) -> BTreeMap<PeerSlot, Option<PublicKey>> {
+    let mut owners = BTreeMap::new();
+    for (key, slot) in slots {
+        owners.entry(*slot).and_modify(|owner| *owner = None).or_insert(Some(*key));
+    }
+    owners
+}
+
+/// The changes of one kind of map, in the order in which they may happen.
+struct Ways<K> {
+    to_stack: Vec<(K, Route)>,
+    remove: Vec<K>,
+    to_peer: Vec<(K, Route)>,
+    remove_exceptions: Vec<K>,
+}
+
+fn ways<K: Ord + Copy>(
+    wanted: &BTreeMap<K, Route>,
+    held: &BTreeMap<K, Route>,
+    keeps_owner: impl Fn(PeerSlot) -> bool,
+) -> Ways<K> {
+    let mut ways =
+        Ways { to_stack: Vec::new(), remove: Vec::new(), to_peer: Vec::new(), remove_exceptions: Vec::new() };
+    for (&key, wanted, held) in side_by_side(wanted, held) {
+        if let Some(&route) = wanted {
+            let same = held == Some(&route);
+            match route.slot() {
+                None if !same => ways.to_stack.push((key, route)),
+                Some(slot) if !same || !keeps_owner(slot) => ways.to_peer.push((key, route)),
+                _ => {}
+            }
+        }
+        match (held.map(|held| held.slot()), wanted) {
+            (Some(None), None) => ways.remove_exceptions.push(key),
+            (Some(Some(_)), None) => ways.remove.push(key),
+            // The slot gets another owner, so nothing may lead to it meanwhile.
+            (Some(Some(slot)), Some(wanted)) if wanted.slot().is_some() && !keeps_owner(slot) => {
+                ways.remove.push(key);
+            }
+            _ => {}
+        }
+    }
+    ways
+}
