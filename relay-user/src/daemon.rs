@@ -171,7 +171,8 @@ struct InForce {
 
 impl From<Config> for InForce {
     fn from(config: Config) -> Self {
-        let warnings = [config.advice(), config.warnings].concat();
+        let advice = config.advice();
+        let warnings = [config.warnings, advice].concat();
         Self { desired: config.desired, metrics: config.metrics, warnings }
     }
 }
