@@ -44,7 +44,7 @@ pub(crate) fn forward(packet: &mut Packet) -> Result<Way, Verdict> {
     decrement_ttl(&header, packet)?;
     let addresses =
         joined([header[SOURCE], header[SOURCE + 1], header[DESTINATION], header[DESTINATION + 1]]);
-    packet.set_flow([addresses, 0], protocol(&header), Ipv4Hdr::LEN);
+    packet.set_flow([addresses], protocol(&header), Ipv4Hdr::LEN);
     Ok(way)
 }
 

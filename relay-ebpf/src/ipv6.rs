@@ -44,7 +44,7 @@ pub(crate) fn forward(packet: &mut Packet) -> Result<Way, Verdict> {
     let four = |at: usize| joined([header[at], header[at + 1], header[at + 2], header[at + 3]]);
     let [protocol, _] = header[NEXT_HEADER].to_ne_bytes();
     // Hosts differ by their interface identifiers (RFC 4291 2.5.1); two of one identifier in two networks share a queue.
-    packet.set_flow([four(SOURCE + 4), four(DESTINATION + 4), 0], protocol, Ipv6Hdr::LEN);
+    packet.set_flow([four(SOURCE + 4), four(DESTINATION + 4)], protocol, Ipv6Hdr::LEN);
     Ok(way)
 }
 

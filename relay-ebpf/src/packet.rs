@@ -166,16 +166,16 @@ impl Packet {
     ///
     /// `behind` is where the protocol's own header stands. Ports that cannot be read at once are left out.
     #[inline(always)]
-    pub(crate) fn set_flow<const N: usize>(&mut self, mut parts: [u64; N], protocol: u8, behind: usize) {
+    pub(crate) fn set_flow<const N: usize>(&mut self, addresses: [u64; N], protocol: u8, behind: usize) {
         const TCP: u8 = IpProto::Tcp as u8;
         const UDP: u8 = IpProto::Udp as u8;
         let ports = match protocol {
             TCP | UDP => self.in_place(behind).copied().unwrap_or_default(),
             _ => [0; 2],
         };
-        parts[N - 1] = joined([protocol.into(), 0, ports[0], ports[1]]);
+        let ports = joined([protocol.into(), 0, ports[0], ports[1]]);
         // SAFETY: the context is the one given to the program. It cannot fail, and a packet without a hash gets one later.
-        unsafe { bpf_set_hash(self.context.skb.skb, flow::hash(parts)) };
+        unsafe { bpf_set_hash(self.context.skb.skb, flow::hash(addresses, ports)) };
     }
 
     /// Asks the kernel to send the packet out of the device that it came in by.
