@@ -110,7 +110,8 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// What WireGuard calls allowed IPs: its addresses as host prefixes, then its LANs.
+    /// What WireGuard calls allowed IPs: its addresses as host prefixes, then its LANs. Each comes once, since no LAN may
+    /// lie in the tunnel's subnets.
     pub fn allowed_ips(&self) -> impl Iterator<Item = IpNet> {
         self.addresses.iter().map(|&address| IpNet::from(address)).chain(self.lans.iter().copied())
     }

@@ -15,7 +15,7 @@ use super::{
     endpoint::socket_address,
     meaning::{Context, Hub, key_file},
     own,
-    prefix::{clashes, is_reserved_in, overlap, reserved},
+    prefix::{self, clashes, is_reserved_in, overlap, reserved},
     written::PeerWritten,
 };
 use crate::{
@@ -226,13 +226,10 @@ fn read_address(
 ) -> Option<IpAddr> {
     let (text, span) = (entry.get_ref(), entry.span());
     let problems = &mut context.problems;
-    let net = match text.parse::<IpAddr>().map(IpNet::from).or_else(|_| text.parse::<IpNet>()) {
-        Ok(net) => net,
-        Err(_) => {
-            let message = format!("address `{}` of {label} is not an IP address", text.escape_debug());
-            problems.refuse(span, message);
-            return None;
-        }
+    let Some(net) = prefix::parse(text) else {
+        let message = format!("address `{}` of {label} is not an IP address", text.escape_debug());
+        problems.refuse(span, message);
+        return None;
     };
     let address = net.addr();
     if net.prefix_len() != net.max_prefix_len() {
@@ -273,13 +270,10 @@ fn read_lan(
 ) -> Option<IpNet> {
     let (text, span) = (entry.get_ref(), entry.span());
     let problems = &mut context.problems;
-    let net = match text.parse::<IpAddr>().map(IpNet::from).or_else(|_| text.parse::<IpNet>()) {
-        Ok(net) => net,
-        Err(_) => {
-            let message = format!("LAN `{}` of {label} is not a network", text.escape_debug());
-            problems.refuse_with_hint(span, message, "write such as 192.168.40.0/24");
-            return None;
-        }
+    let Some(net) = prefix::parse(text) else {
+        let message = format!("LAN `{}` of {label} is not a network", text.escape_debug());
+        problems.refuse_with_hint(span, message, "write such as 192.168.40.0/24");
+        return None;
     };
     if net.prefix_len() == 0 {
         let message = format!("LAN {net} of {label} would send the whole internet of this host to that peer");

@@ -33,12 +33,18 @@ pub fn reserved(prefix: IpNet) -> Option<(IpNet, &'static str)> {
     RESERVED.into_iter().find(|(range, _)| overlap(*range, prefix))
 }
 
-/// A prefix, or an address, which is one of its own; `None` for other text.
+/// A prefix, host bits included, or an address, which is one of its own; `None` for other text.
+pub(super) fn parse(text: &str) -> Option<IpNet> {
+    // Most are addresses.
+    text.parse::<IpAddr>().map(IpNet::from).ok().or_else(|| text.parse().ok())
+}
+
+/// As [`parse`].
 ///
 /// # Errors
 /// It is an address with the length of its network.
 pub(super) fn read(text: &str) -> Option<Result<IpNet, String>> {
-    let prefix = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).ok()?;
+    let prefix = parse(text)?;
     Some(if prefix == prefix.trunc() {
         Ok(prefix)
     } else {
