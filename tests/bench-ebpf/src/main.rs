@@ -87,10 +87,10 @@ fn source(context: XdpContext) -> u32 {
     }
     let sent = next().and_then(|turn| {
         let frame = FRAMES.get_ptr(if turn.ends { 0 } else { turn.at })?;
-        let ends = ENDS.get_ptr(turn.at)?;
         // SAFETY: the helper checks the length against the frame, and the map's value is longer.
         let mut stored = unsafe { bpf_xdp_store_bytes(context.ctx, 0, frame.cast_mut().cast(), turn.length) };
         if turn.ends {
+            let ends = ENDS.get_ptr(turn.at)?;
             // SAFETY: as above.
             stored |=
                 unsafe { bpf_xdp_store_bytes(context.ctx, ENDS_AT, ends.cast_mut().cast(), ENDS_LENGTH) };

@@ -82,6 +82,17 @@ impl What {
         }
     }
 
+    /// The arguments for what of it is measured in guests; nothing where none is.
+    const fn part_in_guests(self) -> Option<&'static [&'static str]> {
+        match self {
+            Self::Forward => Some(&["--instructions"]),
+            Self::Hub => Some(&[]),
+            Self::Scale => Some(&["--daemon"]),
+            Self::Uplink => Some(&["--floods"]),
+            Self::Memory => None,
+        }
+    }
+
     fn table(self, result: &Value) -> Result<String> {
         match self {
             Self::Forward => forward::table(result),
@@ -140,26 +151,14 @@ struct Built<'a> {
 
 /// Measures here, in guests, or in both.
 fn measure(env: &Env, built: &Built<'_>, what: What, args: &Args) -> Result<Value> {
-    let guests = |arguments: &[&str]| in_guests(env, built, what, args, arguments);
-    Ok(match what {
-        What::Memory => here(env, built, what, args)?,
-        What::Forward => {
-            let mut result = here(env, built, what, args)?;
-            result["guests"] = guests(&["--instructions"])?;
-            result
-        }
-        What::Hub => serde_json::json!({ "bench": what.name(), "guests": guests(&[])? }),
-        What::Scale => {
-            let mut result = here(env, built, what, args)?;
-            result["guests"] = guests(&["--daemon"])?;
-            result
-        }
-        What::Uplink => {
-            let mut result = here(env, built, what, args)?;
-            result["guests"] = guests(&["--floods"])?;
-            result
-        }
-    })
+    let mut result = match what {
+        What::Hub => serde_json::json!({ "bench": what.name() }),
+        _ => here(env, built, what, args)?,
+    };
+    if let Some(part) = what.part_in_guests() {
+        result["guests"] = in_guests(env, built, what, args, part)?;
+    }
+    Ok(result)
 }
 
 /// Runs the program that measures, as root, and takes what it prints.

@@ -64,6 +64,9 @@ pub(super) fn table(result: &Value) -> Result<String> {
         }
         let _ = writeln!(out, "{}", columns(&lines));
     }
+    if result["guests"].is_array() {
+        out.push_str("A guest's clock counts instructions: a ms of it is a million of them.\n");
+    }
     out.push_str(AIMS);
     Ok(out)
 }
