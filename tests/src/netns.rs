@@ -31,6 +31,8 @@ use crate::guest::patience;
 /// Names of our namespaces are `rly-<pid of the test>-<number>-<role>`.
 const PREFIX: &str = "rly-";
 const NAMED: &str = "/run/netns";
+/// How long a process may take to stand still; it takes a millisecond.
+const HALT: Duration = Duration::from_secs(5);
 
 /// What makes a network namespace a machine: see the module's text.
 const HOLD: &str = "set -e
@@ -165,6 +167,22 @@ impl Netns {
     /// What Ctrl-C does to a process of [`Netns::spawn`].
     pub fn interrupt(&self, id: u32) -> Result<()> {
         Ok(kill(Pid::from_raw(id.try_into()?), Signal::SIGINT)?)
+    }
+
+    /// Does something while a process of [`Netns::spawn`] stands still, so that it sees all of it or nothing.
+    pub fn while_halted<T>(&self, id: u32, act: impl FnOnce() -> Result<T>) -> Result<T> {
+        let process = Pid::from_raw(id.try_into()?);
+        kill(process, Signal::SIGSTOP)?;
+        let halted = wait_for("a process to stand still", HALT, || {
+            let stat = fs::read_to_string(format!("/proc/{id}/stat"))?;
+            // The state follows the name, which may hold anything (proc(5)).
+            let state = stat.rsplit(')').next().unwrap_or_default().trim_start();
+            ensure!(state.starts_with('T'), "{stat}");
+            Ok(())
+        });
+        let done = halted.and_then(|()| act());
+        kill(process, Signal::SIGCONT)?;
+        done
     }
 
     /// Runs a function on a thread that is in this machine: sockets that it opens are the machine's, files it opens

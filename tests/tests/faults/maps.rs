@@ -37,9 +37,13 @@ fn entries_changed_by_hand() -> Result<()> {
             ("a slot is nobody's", vec![MapChange::FreeSlot(key)]),
             ("it is switched off", vec![MapChange::Enable(false)]),
         ];
+        let daemon = hub.daemon().context("no daemon was started")?;
         for (what, changes) in rows {
-            maps.apply(&changes)?;
-            ensure!(maps.read()? != before, "{what}: nothing was injected");
+            star.hub.while_halted(daemon, || {
+                maps.apply(&changes)?;
+                ensure!(maps.read()? != before, "{what}: nothing was injected");
+                Ok(())
+            })?;
             wait_for(&format!("the maps to be as before when {what}"), DEADLINE, || {
                 let now = maps.read()?;
                 ensure!(now == before, "{now:?}");
