@@ -69,6 +69,37 @@ fn told(hub: &Relay<'_>) -> Result<(u64, u64)> {
     Ok(ways)
 }
 
+/// Each sync of a file takes a second longer, and so does closing a history.
+const SLOW_DISK: [&str; 10] = [
+    "strace",
+    "-D",
+    "-f",
+    "-qq",
+    "-o",
+    "/dev/null",
+    "-e",
+    "trace=fsync,fdatasync",
+    "-e",
+    "inject=fsync,fdatasync:delay_enter=1000000",
+];
+
+#[test]
+fn down_returns_when_the_daemon_has_ended() -> Result<()> {
+    if guest::line().is_some() {
+        guest::skip("a daemon that takes long to end: the kernel has no part in it");
+        return Ok(());
+    }
+    let machine = Netns::new("hub")?;
+    let mut hub = Relay::init(&machine, &relay::binary()?)?;
+    hub.spawn_under(&SLOW_DISK, &["up"])?;
+    wait_for("relay up to answer", DEADLINE, || hub.run(&["status"]).map(drop))?;
+    wait_until_working(&hub, true)?;
+    hub.run(&["down"])?;
+    // It would meet the lock of the one that has not ended.
+    hub.up()?;
+    hub.stop()
+}
+
 /// Whether the daemon says that it writes its history.
 fn is_working(hub: &Relay<'_>) -> Result<bool> {
     let metrics = hub.run(&["metrics"])?;

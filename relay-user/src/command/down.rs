@@ -1,6 +1,9 @@
 //! `relay down`: nothing of relay's is left behind, whether a daemon runs or was killed.
 
-use std::path::Path;
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use crate::{
     config::{DEFAULT_INTERFACE, DEFAULT_PATH, Written},
@@ -8,7 +11,11 @@ use crate::{
     daemon,
     desired::InterfaceName,
     host,
-    kernel::{datapath::PIN_ROOT, lock::Lock, netlink::Netlink},
+    kernel::{
+        datapath::PIN_ROOT,
+        lock::{self, Lock},
+        netlink::Netlink,
+    },
     report::Reloaded,
 };
 
@@ -20,7 +27,7 @@ pub async fn run(config: &Path, socket: &Path) -> anyhow::Result<()> {
     let done = if answers_for_another(config, socket).await {
         without_daemon(config, None).await?
     } else {
-        match client::down(socket).await {
+        match by_daemon(socket).await {
             Err(ControlError::NotRunning(_)) => without_daemon(config, Some(socket)).await?,
             answer => {
                 let done = answer?;
@@ -40,6 +47,26 @@ pub async fn run(config: &Path, socket: &Path) -> anyhow::Result<()> {
         [] => Ok(()),
         problems => anyhow::bail!("not everything is down: {}", problems.join("; ")),
     }
+}
+
+/// How long a daemon may take to end after it has answered: it writes the last of its history.
+const ENDS: Duration = Duration::from_secs(5);
+
+/// Asks the daemon and waits for its end, so that whoever types `relay up` next does not meet its lock.
+async fn by_daemon(socket: &Path) -> Result<Reloaded, ControlError> {
+    let interface = match client::status(socket).await {
+        Ok(status) => Some(status.interface),
+        // Another version's answer may not be understood, and it goes down all the same.
+        Err(ControlError::Broken { .. }) => None,
+        Err(error) => return Err(error),
+    };
+    let done = client::down(socket).await?;
+    let answered = Instant::now();
+    let runs = || interface.as_ref().is_some_and(|name| lock::is_held(Path::new(daemon::RUN_DIR), name));
+    while runs() && answered.elapsed() < ENDS {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    Ok(done)
 }
 
 /// Whoever names a configuration does not mean the daemon of another; who names none means the daemon of this socket.

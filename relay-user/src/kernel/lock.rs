@@ -95,7 +95,7 @@ fn is_at(file: &File, path: &Path) -> io::Result<bool> {
 /// Whether some process has the lock of this interface. Nothing is locked to find out: a relay that starts meanwhile
 /// would meet it.
 #[must_use]
-pub fn is_held(run_dir: &Path, interface: &crate::name::InterfaceName) -> bool {
+pub fn is_held(run_dir: &Path, interface: &impl fmt::Display) -> bool {
     let Ok(file) = fs::metadata(run_dir.join(format!("{interface}.lock"))) else { return false };
     let (major, minor) = (nix::sys::stat::major(file.dev()), nix::sys::stat::minor(file.dev()));
     // The sixth word of a line is the file (proc_locks(5)).
