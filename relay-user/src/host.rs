@@ -272,7 +272,9 @@ impl Host {
             .chain(desired.peers.values().flat_map(crate::desired::Peer::allowed_ips))
             .collect();
         let rules = self.netlink.rules().await?;
-        let facts = facts(observed.link.as_ref(), self.attachment.pins(), rules);
+        // As it is now, since reading rules took a while: its MTU is held against a sysctl that follows at once.
+        let link = self.netlink.link(&desired.interface).await?;
+        let facts = facts(link.as_ref().or(observed.link.as_ref()), self.attachment.pins(), rules);
         observed.uplinks = self.uplinks(&observed.routes).await?;
         let uplink = observed.uplink_name();
         let port = hub.listen_port;
