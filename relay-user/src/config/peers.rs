@@ -90,7 +90,7 @@ pub(super) fn mean(context: &mut Context<'_>, hub: &Hub, written: &[Spanned<Peer
 }
 
 fn unique_names(context: &mut Context<'_>, written: &[Spanned<PeerWritten>]) {
-    let mut seen: HashMap<&str, Range<usize>> = HashMap::new();
+    let mut seen: HashMap<&str, Range<usize>> = HashMap::with_capacity(written.len());
     for peer in written {
         let name = &peer.get_ref().name;
         if let Some(first) = seen.get(name.get_ref().as_str()) {
@@ -112,7 +112,7 @@ fn unique_keys(
     written: &[Spanned<PeerWritten>],
 ) -> Vec<Option<PublicKey>> {
     let own = hub.private_key.as_ref().map(|key| key.public_key());
-    let mut seen: HashMap<PublicKey, (Label<'_>, Range<usize>)> = HashMap::new();
+    let mut seen: HashMap<PublicKey, (Label<'_>, Range<usize>)> = HashMap::with_capacity(written.len());
     let mut keys = Vec::with_capacity(written.len());
     for (index, peer) in written.iter().enumerate() {
         let (written, label) = (&peer.get_ref().public_key, Label { peer: peer.get_ref(), index });
@@ -335,6 +335,7 @@ fn no_loops(
 ) {
     let holders = Holders::of(claims);
     for (label, endpoint, span) in endpoints {
+        // Every peer's address is in it, so beside it there are the LANs.
         let subnet = hub.addresses.iter().find(|(net, _)| net.contains(&endpoint.ip()));
         let subnet = subnet.map(|(net, at)| (*net, "the tunnel's own subnet".to_owned(), at));
         let claim = || holders.first(endpoint.ip()).map(|claim| (claim.net, claim.to_string(), &claim.span));
@@ -347,7 +348,7 @@ fn no_loops(
     }
 }
 
-/// Who claims an address, found without a look at all claims: their prefixes have few lengths, and each is asked once.
+/// In whose LAN an address is, found without a look at all LANs: their prefixes have few lengths, and each is asked once.
 struct Holders<'a> {
     /// The first claim of each prefix, by its place.
     first: HashMap<IpNet, (usize, &'a Claim<'a>)>,
@@ -357,7 +358,7 @@ struct Holders<'a> {
 impl<'a> Holders<'a> {
     fn of(claims: &'a [Claim<'a>]) -> Self {
         let mut holders = Self { first: HashMap::new(), lengths: BTreeSet::new() };
-        for (place, claim) in claims.iter().enumerate() {
+        for (place, claim) in claims.iter().enumerate().filter(|(_, claim)| claim.is_lan) {
             holders.first.entry(claim.net.trunc()).or_insert((place, claim));
             holders.lengths.insert(claim.net.prefix_len());
         }
