@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use crate::{
-    config::{self, Config, Warning},
+    config::{self, Config, Warning, Written},
     control::{Request, listener::Listener, server::ControlSocket},
     desired::{Backend, Desired, InterfaceName, PeerName, Role},
     error::chain,
@@ -89,13 +89,14 @@ pub async fn run(
     let _lock = Lock::acquire(run_dir, &config.desired.interface)?;
     let mut socket = ControlSocket::bind(&options.socket)?;
     let (sender, mut requests) = mpsc::channel(16);
+    let (config, written) = InForce::of(config);
     let host = Host::open(&config.desired, netlink.clone(), run_dir).await?;
     let history = Recorder::start(history::file(&options.state, &config.desired.interface))
         .context("starting the history's thread")?;
     let mut daemon = Daemon {
         options,
         netlink,
-        config: config.into(),
+        config,
         host,
         applied: Applied::default(),
         expired: BTreeSet::new(),
@@ -104,7 +105,7 @@ pub async fn run(
         metrics: Listener::new(sender.clone()),
         ticks: 0,
         manager: ServiceManager::default(),
-        has_read_file: true,
+        spent: Some(Box::new(written)),
     };
     // Before the first look: what changes while it looks is looked at again.
     let mut events = Events::subscribe()?;
@@ -169,11 +170,12 @@ struct InForce {
     warnings: Vec<Warning>,
 }
 
-impl From<Config> for InForce {
-    fn from(config: Config) -> Self {
+impl InForce {
+    /// What the file means, and what was written in it.
+    fn of(config: Config) -> (Self, Written) {
         let advice = config.advice();
         let warnings = [config.warnings, advice].concat();
-        Self { desired: config.desired, metrics: config.metrics, warnings }
+        (Self { desired: config.desired, metrics: config.metrics, warnings }, config.written)
     }
 }
 
@@ -190,8 +192,8 @@ struct Daemon {
     metrics: Listener,
     ticks: u32,
     manager: ServiceManager,
-    /// Reading the file took memory that has not been given back yet.
-    has_read_file: bool,
+    /// What reading the file has left behind, which is freed when nobody waits for an answer.
+    spent: Option<Box<dyn Send>>,
 }
 
 impl Daemon {
@@ -241,10 +243,13 @@ impl Daemon {
         tokio::pin!(shutdown);
         loop {
             // After a reload is answered: nobody has to wait for the proof, and the next answer is of what is.
+            let spent = self.spent.take();
+            let is_spent = spent.is_some();
+            drop(spent);
             if self.applied.unproven {
                 self.look().await;
             }
-            if std::mem::take(&mut self.has_read_file) {
+            if is_spent {
                 give_memory_back();
             }
             tokio::select! {
@@ -346,8 +351,9 @@ impl Daemon {
     /// Reads the file again and applies it; the service manager learns when that begins and ends.
     async fn reload(&mut self) -> Result<Reloaded, Refusal> {
         self.manager.reloading();
+        // A file that is refused takes memory too.
+        self.spent = Some(Box::new(()));
         let reloaded = self.follow_file().await;
-        self.has_read_file = true;
         self.manager.ready(self.in_a_line());
         reloaded
     }
@@ -382,10 +388,12 @@ impl Daemon {
         if dialled(old) != dialled(new) {
             self.host.dial_anew();
         }
-        let told = std::mem::replace(&mut self.config, config.into()).warnings;
-        for warning in self.config.warnings.iter().filter(|warning| !told.contains(warning)) {
+        let (config, written) = InForce::of(config);
+        let before = std::mem::replace(&mut self.config, config);
+        for warning in self.config.warnings.iter().filter(|warning| !before.warnings.contains(warning)) {
             tracing::warn!("{warning}");
         }
+        self.spent = Some(Box::new((before, written)));
         self.metrics.follow(self.config.metrics).await;
         self.host.retry_fast_path();
         self.host.retry_uplink();
