@@ -3,6 +3,7 @@
 //! The tunnel is a TUN device that the test holds, and forwarding is off: a packet that the program does not redirect
 //! is lost and missed. Every case runs on both hooks where the kernel has both.
 
+mod flows;
 mod life;
 mod maps;
 mod neighbours;
