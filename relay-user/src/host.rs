@@ -148,7 +148,9 @@ impl Host {
         observed.link = link;
         observed.sysctls = sysctls(&observed.router_advertised);
         self.observe_firewall(desired, &mut observed).await?;
-        let attached = self.attachment.observe(observed.link.as_ref().map(|link| link.index))?;
+        let index = observed.link.as_ref().map(|link| link.index);
+        self.attachment.follow(index);
+        let attached = self.attachment.observe(index)?;
         observed.maps = attached.maps;
         observed.attached = attached.hook;
         observed.fast_path_pinned = attached.pinned;

@@ -88,8 +88,6 @@ pub struct Foreign {
     place: Place,
     reader: Reader,
     attachment: Attachment,
-    /// The index that the interface had at the last look.
-    index: Option<u32>,
     ruleset: Option<Ruleset>,
 }
 
@@ -100,7 +98,7 @@ impl Foreign {
     /// No netlink socket to be had.
     pub fn open(place: Place) -> Result<Self, AdoptError> {
         let attachment = Attachment::new(place.pins());
-        Ok(Self { place, reader: Reader::connect()?, attachment, index: None, ruleset: None })
+        Ok(Self { place, reader: Reader::connect()?, attachment, ruleset: None })
     }
 
     /// The firewall is read again at the next look.
@@ -156,10 +154,7 @@ impl Foreign {
             Ok(seen) => seen,
             Err(error) => return self.without(&error),
         };
-        // What could not be loaded on one that went meanwhile may do on the one in its place.
-        if self.index.replace(seen.link.index) != Some(seen.link.index) {
-            self.attachment.retry();
-        }
+        self.attachment.follow(Some(seen.link.index));
         let mut look = Look::off("");
         let forwarding = self.forwarding(&seen, &mut look.problems).await;
         if let Err(error) = self.follow(&seen, forwarding.as_ref(), &mut look) {

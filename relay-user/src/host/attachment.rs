@@ -9,7 +9,9 @@ use crate::{
 pub struct Attachment {
     pins: Pins,
     datapath: Option<Datapath>,
-    /// Why it could not be loaded; tried again when asked to, not at every look.
+    /// The interface's index at the last look, if there was one.
+    index: Option<u32>,
+    /// Why it could not be loaded there; tried again when asked to, not at every look.
     failure: Option<String>,
     overflow: usize,
 }
@@ -29,13 +31,22 @@ impl Attachment {
     /// Nothing is loaded yet.
     #[must_use]
     pub const fn new(pins: Pins) -> Self {
-        Self { pins, datapath: None, failure: None, overflow: 0 }
+        Self { pins, datapath: None, index: None, failure: None, overflow: 0 }
     }
 
     /// Where it is pinned.
     #[must_use]
     pub const fn pins(&self) -> &Pins {
         &self.pins
+    }
+
+    /// The interface has this index now, or is gone. What could not be loaded on one that went, perhaps just then, may do
+    /// on the one in its place.
+    pub fn follow(&mut self, index: Option<u32>) {
+        if self.index != index {
+            self.index = index;
+            self.failure = None;
+        }
     }
 
     /// Reads it, on the interface of that index.
@@ -133,5 +144,25 @@ impl Attachment {
     /// It is tried again at the next look.
     pub fn retry(&mut self) {
         self.failure = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_of_one_interface() {
+        let mut attachment = Attachment::new(Pins::new("wg0".parse().expect("a name")));
+        attachment.follow(Some(7));
+        attachment.failed("it went meanwhile".to_owned());
+        attachment.follow(Some(7));
+        assert_eq!(attachment.failure(), Some("it went meanwhile"));
+        attachment.follow(None);
+        assert_eq!(attachment.failure(), None);
+
+        attachment.failed("no such interface".to_owned());
+        attachment.follow(Some(8));
+        assert_eq!(attachment.failure(), None);
     }
 }
