@@ -88,7 +88,12 @@ fn names(expression: &str) -> BTreeSet<String> {
 fn the_socket_and_the_listener_say_the_same() -> Result<()> {
     let machine = Netns::new("metrics")?;
     let hub = hub(&machine, "9586")?;
-    let metrics = scrape(&machine, "127.0.0.1:9586")?;
+    // The history says whether it works once it has tried, on a thread of its own.
+    let metrics = wait_for("the first word of the history", DEADLINE, || {
+        let metrics = scrape(&machine, "127.0.0.1:9586")?;
+        ensure!(families(&metrics).contains("relay_history_working"), "{metrics}");
+        Ok(metrics)
+    })?;
     let socket = ["--unix-socket", "/run/relay/relay.sock", "-D", "/run/head"];
     let by_socket = checked(machine.command("curl").args(CURL).args(socket).arg("http://relay/metrics"))?;
     let head = machine.run("cat /run/head")?.to_ascii_lowercase();
