@@ -1,7 +1,11 @@
 //! What the daemon says at its usual level: a line for each change, in words, and not where anybody is. And a log that
 //! nobody reads.
 
-use std::{fs::File, io::Read as _, process::Stdio, thread};
+use std::{
+    io::{Read as _, pipe},
+    process::Stdio,
+    thread,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use nix::fcntl::{FcntlArg, fcntl};
@@ -39,7 +43,8 @@ fn one_line(hub: &Relay<'_>, what: &str, act: impl FnOnce() -> Result<()>) -> Re
 fn a_line_a_change_and_no_place_of_anybody() -> Result<()> {
     with_two(|star, hub| {
         let run = |line: &str| star.hub.run(line).map(drop);
-        one_line(hub, "wg0: set the interface's MTU to 1420", || run("ip link set wg0 mtu 1300"))?;
+        // The MTU is read twice in a look, as the link's and as a sysctl: a change in between is told in more lines.
+        one_line(hub, "wg0: remove the address 10.77.0.1/24", || run("ip address add 10.77.0.1/24 dev wg0"))?;
         one_line(hub, "wg0: write the nftables table `inet relay`", || {
             run("nft flush chain inet relay guard-wg0")
         })?;
@@ -92,7 +97,7 @@ fn a_line_a_change_and_no_place_of_anybody() -> Result<()> {
 fn a_log_that_nobody_reads() -> Result<()> {
     let machine = Netns::new("unread")?;
     let hub = crate::configured(&machine)?;
-    let (reader, writer) = nix::unistd::pipe()?;
+    let (mut reader, writer) = pipe()?;
     // The smallest there is: full after the first line.
     fcntl(&writer, FcntlArg::F_SETPIPE_SZ(4096))?;
     let mut command = machine.command(relay::binary()?);
@@ -111,7 +116,7 @@ fn a_log_that_nobody_reads() -> Result<()> {
     // Somebody begins to read: it goes on, and says how much is missing.
     let reading = thread::spawn(move || {
         let mut text = Vec::new();
-        File::from(reader).read_to_end(&mut text).map(|_| String::from_utf8_lossy(&text).into_owned())
+        reader.read_to_end(&mut text).map(|_| String::from_utf8_lossy(&text).into_owned())
     });
     hub.run(&["reload"])?;
     hub.run(&["down"])?;
