@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use relay_common::uplink::Limit;
 use relay_tests::{
     guest::fact,
@@ -17,13 +17,18 @@ use serde_json::json;
 /// How often the program runs on a frame.
 const TIMES: u32 = 10_000;
 
+/// How often that is measured. Others on the processor make a measurement longer, and none shorter.
+const RUNS: usize = 5;
+
 /// Without any limit.
 const NONE: Limit = Limit { interval: 0, tolerance: 0 };
 
-/// Nanoseconds of the program on this frame, again and again.
+/// Nanoseconds of the program on this frame, again and again; the least of some measurements.
 fn of_the_guard(guard: &mut Guard, payload: &[u8]) -> Result<u64> {
     let from: IpAddr = THERE[0].parse()?;
-    guard.nanoseconds(&datagram(from, payload), TIMES)
+    let frame = datagram(from, payload);
+    let runs = (0..RUNS).map(|_| guard.nanoseconds(&frame, TIMES)).collect::<Result<Vec<_>>>()?;
+    runs.into_iter().min().context("no run")
 }
 
 #[test]
