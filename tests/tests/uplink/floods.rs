@@ -42,6 +42,10 @@ const PINGS: u64 = 200;
 /// A handshake in a flood of one source may take so long; measured: 0.1 s.
 const HANDSHAKE: Duration = Duration::from_secs(2);
 
+/// How often a flood is tried. Packets that the cable drops, when the hub's processor is elsewhere for as long as its ring
+/// takes to fill, say nothing about the guard.
+const ROUNDS: u32 = 5;
+
 /// Under forged sources a handshake has come by then; measured: 5.1 s, one retry.
 const SOON: Duration = Duration::from_secs(30);
 
@@ -76,22 +80,41 @@ fn who_is_in_stays_in_and_who_comes_gets_in() -> Result<()> {
     let key = *text.trim().parse::<PublicKey>().context("the hub's key")?.as_bytes();
 
     for (name, verdict, datagrams) in floods(&key) {
-        let before = counted(&hub, verdict)?;
-        let ((lost, took), sent) = during(&neighbour, &datagrams, || {
-            let lost = lost(&neighbour)?;
-            Ok((lost, new_handshake(&neighbour)?))
-        })?;
-        wait_for("the guard to have counted most of it", DEADLINE, || {
-            let counted = counted(&hub, verdict)? - before;
-            ensure!(counted > sent / 2, "{name}: {counted} of {sent} as {verdict}");
-            Ok(())
-        })?;
-        let took_seconds = took.as_secs_f64();
-        fact(&json!({"flood": name, "sent": sent, "pings lost": lost, "handshake s": took_seconds}));
-        ensure!(lost < PINGS / 100, "{name}: {lost} of {PINGS} pings were lost");
-        ensure!(took < patience(HANDSHAKE), "{name}: a handshake took {took:?}");
+        for round in 1..=ROUNDS {
+            let (before, dropped_before) = (counted(&hub, verdict)?, dropped(&neighbour)?);
+            let ((lost, took), sent) = during(&neighbour, &datagrams, || {
+                let lost = lost(&neighbour)?;
+                Ok((lost, new_handshake(&neighbour)?))
+            })?;
+            let dropped = dropped(&neighbour)? - dropped_before;
+            wait_for("the guard to have counted most of it", DEADLINE, || {
+                let counted = counted(&hub, verdict)? - before;
+                ensure!(
+                    counted > sent.saturating_sub(dropped) / 2,
+                    "{name}: {counted} of {sent} as {verdict}"
+                );
+                Ok(())
+            })?;
+            let took_seconds = took.as_secs_f64();
+            fact(&json!({"flood": name, "sent": sent, "dropped by the cable": dropped, "pings lost": lost,
+                "handshake s": took_seconds}));
+            let (few, soon) = (lost < PINGS / 100, took < patience(HANDSHAKE));
+            if few && soon {
+                break;
+            }
+            if dropped == 0 || round == ROUNDS {
+                ensure!(few, "{name}: {lost} of {PINGS} pings were lost");
+                ensure!(soon, "{name}: a handshake took {took:?}");
+            }
+        }
     }
     Ok(())
+}
+
+/// How much the cable has dropped of what that machine sent: it found no room in the ring of the other end.
+fn dropped(from: &Netns) -> Result<u64> {
+    let text = from.run("cat /sys/class/net/eth0/statistics/tx_dropped")?;
+    Ok(text.trim().parse()?)
 }
 
 /// A flood of right initiations whose sources are forged, each another one, is what the limit of all sources is for. Who
