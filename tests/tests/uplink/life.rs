@@ -8,12 +8,16 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
+use nix::sys::socket::{setsockopt, sockopt::RcvBufForce};
 use relay_tests::netns::wait_for;
 
 use crate::{DEADLINE, HUB, PORT, configured, has_program, machines, wait_for_guard};
 
 /// A port beside the one that is watched.
 const OTHER: u16 = PORT + 1;
+
+/// Room in bytes for what comes, some seconds of it, while whoever receives it is kept from the processor.
+const ROOM: usize = 16 << 20;
 
 #[test]
 fn on_replaced_off_and_removed_without_losing_a_packet() -> Result<()> {
@@ -23,12 +27,14 @@ fn on_replaced_off_and_removed_without_losing_a_packet() -> Result<()> {
     let mut hub = configured(&machine)?;
     let receiver = machine.inside(|| Ok(UdpSocket::bind((HUB, OTHER))?))?;
     receiver.set_read_timeout(Some(Duration::from_millis(50)))?;
+    setsockopt(&receiver, RcvBufForce, &ROOM)?;
     let sender = neighbour.inside(|| Ok(UdpSocket::bind(("0.0.0.0", 0))?))?;
     sender.connect(SocketAddr::new(HUB.parse()?, OTHER))?;
 
-    let (stop, sent, received) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
+    let (stop, over) = (AtomicBool::new(false), AtomicBool::new(false));
+    let (sent, received) = (AtomicU64::new(0), AtomicU64::new(0));
     thread::scope(|scope| -> Result<()> {
-        scope.spawn(|| {
+        let sending = scope.spawn(|| {
             while !stop.load(Ordering::Relaxed) {
                 if sender.send(&[7; 100]).is_ok() {
                     sent.fetch_add(1, Ordering::Relaxed);
@@ -38,20 +44,25 @@ fn on_replaced_off_and_removed_without_losing_a_packet() -> Result<()> {
         });
         scope.spawn(|| {
             let mut buffer = [0; 128];
-            while !stop.load(Ordering::Relaxed)
-                || received.load(Ordering::Relaxed) < sent.load(Ordering::Relaxed)
-            {
-                match receiver.recv(&mut buffer) {
-                    Ok(_) => drop(received.fetch_add(1, Ordering::Relaxed)),
-                    // What was sent last is here long before that.
-                    Err(_) if stop.load(Ordering::Relaxed) => break,
-                    Err(_) => {}
+            while !over.load(Ordering::Relaxed) {
+                if receiver.recv(&mut buffer).is_ok() {
+                    received.fetch_add(1, Ordering::Relaxed);
                 }
             }
         });
         let moved = through_its_life(&machine, &mut hub, &sent);
         stop.store(true, Ordering::Relaxed);
-        moved
+        // Only then has it counted all that it sent.
+        sending.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let all = moved.and_then(|()| {
+            wait_for("the last packets", DEADLINE, || {
+                let (sent, received) = (sent.load(Ordering::Relaxed), received.load(Ordering::Relaxed));
+                ensure!(received >= sent, "{received} of {sent} packets came");
+                Ok(())
+            })
+        });
+        over.store(true, Ordering::Relaxed);
+        all
     })?;
     let (sent, received) = (sent.into_inner(), received.into_inner());
     ensure!(sent > 100 && received == sent, "{received} of {sent} packets came");
