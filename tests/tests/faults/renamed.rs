@@ -18,17 +18,23 @@ fn index(machine: &Netns, name: &str) -> Result<u32> {
     Ok(machine.run(&format!("cat /sys/class/net/{name}/ifindex"))?.trim().parse()?)
 }
 
-/// Lines for `ip`, all of them before anybody could look: the daemon waits for quiet first.
-fn at_once(machine: &Netns, lines: &str) -> Result<()> {
+/// Lines for `ip`, one after the other. A daemon, which looks once a second whatever happens, may come in between unless it
+/// stands still.
+fn batch(machine: &Netns, lines: &str) -> Result<()> {
     let script = format!("printf '{lines}' | ip -batch -");
     let output = machine.command("sh").args(["-c", &script]).output()?;
     ensure!(output.status.success(), "{lines:?}: {}", String::from_utf8_lossy(&output.stderr));
     Ok(())
 }
 
+/// All of that before the daemon looks, or looks on: what it still does by an older look fails, and is tried again.
+fn unseen(machine: &Netns, hub: &Relay<'_>, act: impl FnOnce(&Netns) -> Result<()>) -> Result<()> {
+    machine.while_halted(hub.daemon().context("the daemon was started")?, || act(machine))
+}
+
 /// Kernels before 6.2 rename only what is down.
 fn rename(machine: &Netns, from: &str, to: &str) -> Result<()> {
-    at_once(machine, &format!("link set {from} down\\nlink set {from} name {to}\\nlink set {to} up\\n"))
+    batch(machine, &format!("link set {from} down\\nlink set {from} name {to}\\nlink set {to} up\\n"))
 }
 
 #[test]
@@ -37,7 +43,7 @@ fn a_renamed_interface_gets_its_name_back() -> Result<()> {
         let machine = &star.hub;
         let kernel = is_kernel(hub)?;
         let (before, port) = (index(machine, "wg0")?, machine.run("wg show wg0 listen-port")?);
-        rename(machine, "wg0", "old0")?;
+        unseen(machine, hub, |machine| rename(machine, "wg0", "old0"))?;
         wait_for("wg0 to be back", DEADLINE, || {
             let now = index(machine, "wg0")?;
             // A userspace tunnel is made anew, since its process is the daemon; a kernel one keeps its sessions.
@@ -84,10 +90,12 @@ fn renamed_while_nobody_looked() -> Result<()> {
 fn a_stranger_under_its_name_is_left_alone() -> Result<()> {
     let machine = Netns::new("taken")?;
     let hub = hub(&machine)?;
-    at_once(
-        &machine,
-        "link set wg0 down\\nlink set wg0 name old0\\nlink add wg0 type veth peer name far0\\n",
-    )?;
+    unseen(&machine, &hub, |machine| {
+        batch(
+            machine,
+            "link set wg0 down\\nlink set wg0 name old0\\nlink add wg0 type veth peer name far0\\n",
+        )
+    })?;
     wait_for("relay to say so", DEADLINE, || {
         let problems = status(&hub)?["problems"].to_string();
         ensure!(problems.contains("is not relay's"), "{problems}");
