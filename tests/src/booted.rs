@@ -119,7 +119,13 @@ impl<'a> Booted<'a> {
     /// What a unit logged.
     #[must_use]
     pub fn journal(&self, unit: &str) -> String {
-        self.run(&format!("journalctl --no-pager --output=cat --unit={unit}")).unwrap_or_default()
+        self.journalctl(&format!("--output=cat --unit={unit}")).unwrap_or_default()
+    }
+
+    /// What `journalctl` prints with these words, of all that was said before: the journal reads it when it likes.
+    pub fn journalctl(&self, words: &str) -> Result<String> {
+        self.run("journalctl --sync")?;
+        self.run(&format!("journalctl --no-pager {words}"))
     }
 
     /// The machine's own files.

@@ -138,7 +138,7 @@ fn restarted(star: &Star, hub: &Booted<'_>, kernel: bool) -> Result<()> {
 
 /// The journal knows level and time by itself, and nobody's place.
 fn speaks_to_the_journal(hub: &Booted<'_>) -> Result<()> {
-    let said = hub.run("journalctl --no-pager --output=json --unit=relay --identifier=relay")?;
+    let said = hub.journalctl("--output=json --unit=relay --identifier=relay")?;
     let entries = said.lines().map(serde_json::from_str).collect::<Result<Vec<Value>, _>>()?;
     let words =
         |entry: &Value| entry["MESSAGE"].as_str().map(str::to_owned).context("an entry without words");
@@ -163,7 +163,7 @@ fn reloaded(hub: &Booted<'_>) -> Result<()> {
     hub.run("cp /etc/relay/relay.toml /etc/relay/good")?;
     hub.run("sed -i s/listen_port/listen_part/ /etc/relay/relay.toml")?;
     ensure!(hub.run("systemctl reload relay").is_err(), "a bad file was taken");
-    let said = hub.run("journalctl --no-pager --output=cat --unit=relay --priority=err")?;
+    let said = hub.journalctl("--output=cat --unit=relay --priority=err")?;
     ensure!(said.contains("listen_part"), "nobody says what is wrong: {said}");
     hub.run("mv /etc/relay/good /etc/relay/relay.toml")?;
     hub.run("systemctl reload relay")?;
