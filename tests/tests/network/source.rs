@@ -6,7 +6,11 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use relay_tests::{
     guest,
-    lab::{Relay, UDP_TIMEOUT, World, world::VPS},
+    lab::{
+        Relay, UDP_TIMEOUT, World,
+        pings::Pings,
+        world::{NAS4, VPS},
+    },
     netns::Netns,
 };
 use serde_json::json;
@@ -18,16 +22,20 @@ const SECOND: &str = "198.51.100.3";
 /// Its address on a second uplink.
 const OTHER_UPLINK: &str = "198.18.5.2";
 
+/// Pings before it happens, and after it.
+const CALM: u32 = 100;
+
 /// Pings while it happens, none of which may be lost, and all by the fast path.
 fn unnoticed(case: &str, world: &World, relay: &Relay<'_>, happens: &str) -> Result<()> {
     let before = relay.stats()?;
-    let running = ping::start(&world.phone, nas4(), 200, Duration::from_millis(20))?;
+    let pings = Pings::start(&world.phone, NAS4.parse()?)?;
+    pings.more(CALM, DEADLINE)?;
     world.vps.run_all(happens)?;
-    ensure!(running.runs()?, "{case}: the pings were over before it had happened");
-    let pinged = running.finish()?;
-    ensure!(pinged.lost() == 0, "{case}: {} of {} pings lost", pinged.lost(), pinged.sent);
+    pings.more(CALM, DEADLINE)?;
+    let tally = pings.end()?;
+    ensure!(tally.lost.is_empty(), "{case}: {} of {} pings lost", tally.lost.len(), tally.sent);
     all_fast(relay, &before).with_context(|| case.to_owned())?;
-    guest::fact(&json!({ "network": case, "pings": pinged.sent, "lost": pinged.lost() }));
+    guest::fact(&json!({ "network": case, "pings": tally.sent, "lost": tally.lost.len() }));
     Ok(())
 }
 
