@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use relay_tests::guest::patience;
 use relay_user::{
     desired::Backend,
     kernel::{
@@ -21,16 +22,19 @@ use crate::{
     tunnel::{name, net},
 };
 
-/// The topics of the next event, or a failure if there is none within 20 s.
+/// How long an event may take.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// The topics of the next event, or a failure if there is none in time.
 async fn next(events: &mut Events) -> Result<BTreeSet<Topic>> {
-    Ok(tokio::time::timeout(Duration::from_secs(20), events.next()).await.context("no event")??)
+    Ok(tokio::time::timeout(patience(DEADLINE), events.next()).await.context("no event")??)
 }
 
 /// Waits for an event of that topic. The kernel tells some changes of links up to a second late (net/core/link_watch.c),
 /// so that one of a line before may come in between.
 async fn told(events: &mut Events, topic: Topic) -> Result<()> {
     let mut others = Vec::new();
-    let found = tokio::time::timeout(Duration::from_secs(20), async {
+    let found = tokio::time::timeout(patience(DEADLINE), async {
         loop {
             let topics = events.next().await?;
             if topics.contains(&topic) {

@@ -11,6 +11,7 @@ use nix::{
     mount::{MsFlags, mount},
     sched::{CloneFlags, setns, unshare},
 };
+use relay_tests::guest::patience;
 
 /// The longest a case may take; the slowest measured takes 8 s on two busy cores.
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -30,7 +31,9 @@ where
     let thread = std::thread::spawn(move || {
         enter().context("new namespaces (these tests need root)")?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(async { tokio::time::timeout(DEADLINE, case()).await.context("the case hangs")? })
+        runtime.block_on(async {
+            tokio::time::timeout(patience(DEADLINE), case()).await.context("the case hangs")?
+        })
     });
     match thread.join() {
         Ok(Ok(())) => {}
@@ -101,7 +104,7 @@ pub(crate) async fn until(what: &str, mut condition: impl AsyncFnMut() -> Result
         }
         Ok(())
     };
-    tokio::time::timeout(PATIENCE, wait).await.with_context(|| format!("waiting for {what}"))?
+    tokio::time::timeout(patience(PATIENCE), wait).await.with_context(|| format!("waiting for {what}"))?
 }
 
 /// The value of a sysctl, by its path under /proc/sys.
