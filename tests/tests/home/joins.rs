@@ -55,6 +55,12 @@ fn a_home_of_relay_from_its_invitation_to_its_end() -> Result<()> {
     let binary = relay::binary()?;
     let mut hub = Relay::init(&world.vps, &binary)?;
     hub.up()?;
+    // The kernel tells of a carrier up to a second after it is there.
+    wait_for("the home's carriers", DEADLINE, || {
+        let links = world.home.run("ip -br link show type veth")?;
+        ensure!(links.lines().all(|link| link.contains(" UP ")), "{links}");
+        Ok(())
+    })?;
     let before = traces(&world.home)?;
     let mut home = join_home(&world, &hub, &binary)?;
     let phone = peer::addresses(&connect_phone(&world, &hub)?);
