@@ -19,7 +19,8 @@ use crate::{
 fn a_bpf_file_system_that_is_unmounted() -> Result<()> {
     with_two(|star, hub| {
         let machine = &star.hub;
-        machine.run("umount /sys/fs/bpf")?;
+        // It is busy while a look has the pins' folder open.
+        wait_for("the BPF file system to go", DEADLINE, || machine.run("umount /sys/fs/bpf"))?;
         wait_for("the pins to be back", DEADLINE, || {
             ensure!(machine.run("findmnt -n -t bpf /sys/fs/bpf").is_ok(), "nothing is mounted");
             machine.run("ls /sys/fs/bpf/relay/wg0").map(drop)
