@@ -58,10 +58,11 @@ impl<'a> Tracer<'a> {
         self.read("err")
     }
 
-    /// The lines as JSON.
+    /// The lines as JSON; the last one may be half written yet.
     fn told(&self) -> Result<Vec<Value>> {
         self.lines()?
-            .lines()
+            .split_inclusive('\n')
+            .filter(|line| line.ends_with('\n'))
             .map(|line| serde_json::from_str(line).with_context(|| line.to_owned()))
             .collect()
     }
