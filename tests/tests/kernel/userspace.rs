@@ -20,7 +20,7 @@ use relay_user::{
         wireguard::{self, PeerChange, Settings},
     },
     key::PrivateKey,
-    observed::LinkKind,
+    observed::{DevicePeer, LinkKind},
 };
 
 use crate::{
@@ -211,9 +211,20 @@ fn packets_pass_and_are_counted_as_wg_shows_them() {
             }
         }
 
-        // Nothing is on its way any more, so both readings see the same.
-        let device = wireguard::read(&name("wg0"), Backend::Userspace)?.context("device")?;
-        let dump = run("wg show wg0 dump")?;
+        // A keepalive may still be on its way: read until nothing has moved meanwhile, and nothing is between the two ends.
+        let hub_reads = || wireguard::read(&name("wg0"), Backend::Userspace)?.context("device");
+        let mut readings = None;
+        let agree = async || {
+            let (device, dump) = (hub_reads()?, run("wg show wg0 dump")?);
+            let other = wireguard::read(&name("wg1"), Backend::Userspace)?.context("wg1")?;
+            let arrived = other.peers[&hub.public_key()].received == device.peers[&spoke.public_key()].sent;
+            let alike = hub_reads()? == device;
+            readings = Some((device, dump, other));
+            Ok(arrived && alike)
+        };
+        // wireguard-go's counters are the mirror.
+        until("both ends to have counted the same", agree).await?;
+        let (device, dump, other) = readings.context("no readings")?;
         let line = dump.lines().nth(1).context("the peer's line")?;
         let shown: Vec<&str> = line.split('\t').collect();
         let read = &device.peers[&spoke.public_key()];
@@ -238,19 +249,26 @@ fn packets_pass_and_are_counted_as_wg_shows_them() {
         assert_eq!(shown, ours);
         let age = SystemTime::now().duration_since(handshake)?;
         assert!(age < Duration::from_secs(120), "{age:?}");
-        // Six full packets each way are 6 * (1420 + 32) bytes at the least; wireguard-go's counters are the mirror.
+        // Six full packets each way are 6 * (1420 + 32) bytes at the least.
         assert!(read.received > 8712 && read.sent > 8712, "{} {}", read.received, read.sent);
-        let other = wireguard::read(&name("wg1"), Backend::Userspace)?.context("wg1")?;
         let mirror = &other.peers[&hub.public_key()];
-        assert_eq!(mirror.received, read.sent);
         // gotatun counts what it receives without WireGuard's 32 bytes around each data message.
         let uncounted = mirror.sent - read.received;
         assert!(uncounted >= 6 * 32 && uncounted % 32 == 0, "{uncounted}");
 
-        // Another peer's change costs this one nothing.
-        wireguard::set_peers(&name("wg0"), Backend::Userspace, &[peer(key(1), vec![net("10.9.0.9/32")])])?;
-        let device = wireguard::read(&name("wg0"), Backend::Userspace)?.context("device")?;
-        assert_eq!(&device.peers[&spoke.public_key()], read);
+        // Another peer's change costs this one nothing; a keepalive in between says nothing of that.
+        let mut others = 1..;
+        let unmoved = async || {
+            let before = hub_reads()?;
+            let other = peer(key(others.next().context("no more keys")?), vec![net("10.9.0.9/32")]);
+            wireguard::set_peers(&name("wg0"), Backend::Userspace, &[other])?;
+            Ok(hub_reads()?.peers[&spoke.public_key()] == before.peers[&spoke.public_key()])
+        };
+        until("another peer's change that costs this one nothing", unmoved).await?;
+        let now = &hub_reads()?.peers[&spoke.public_key()];
+        assert!(now.received >= read.received && now.sent >= read.sent, "it counts anew: {now:?}");
+        let counted = DevicePeer { received: read.received, sent: read.sent, ..now.clone() };
+        assert_eq!(&counted, read);
 
         // Nor does another port: the spoke learns it from the next packet.
         wireguard::configure(
