@@ -71,22 +71,25 @@ fn honoured(
     let off = count(&maps, Verdict::Off)?;
     closes()?;
     let until_off = first(&maps, Verdict::Off, off)?;
-    // Packets that others had in their hands at that moment may still come through, each beginning the round anew.
-    let through = || Ok::<_, anyhow::Error>((count(&maps, Verdict::Redirected)?, requests(star.home())?));
-    let mut before = through()?;
+    // The program is done with whatever it saw before the next one.
+    first(&maps, Verdict::Off, count(&maps, Verdict::Off)?)?;
+    let redirected = count(&maps, Verdict::Redirected)?;
+    // WireGuard may still have some of those in its queues, each of which begins the round anew.
+    let mut arrived = requests(star.home())?;
     let mut begun = count(&maps, Verdict::Off)?;
-    wait_for("packets that are not redirected", BUSY, || {
+    wait_for("packets that do not come through", BUSY, || {
         let off = count(&maps, Verdict::Off)?;
-        let now = through()?;
-        if now != before {
-            let told = format!("{what}: redirected and passed, {before:?} became {now:?}");
-            (before, begun) = (now, count(&maps, Verdict::Off)?);
+        let now = requests(star.home())?;
+        if now != arrived {
+            let told = format!("{what}: {arrived} had come through, now {now}");
+            (arrived, begun) = (now, count(&maps, Verdict::Off)?);
             bail!(told);
         }
         ensure!(off >= begun + QUIET, "{} packets", off - begun);
         Ok(())
     })?;
-    let (redirected, arrived) = before;
+    let after = count(&maps, Verdict::Redirected)?;
+    ensure!(after == redirected, "{what}: {} packets were redirected after all", after - redirected);
 
     opens()?;
     let until_on = first(&maps, Verdict::Redirected, redirected)?;
