@@ -1,7 +1,8 @@
 //! A number for each flow, by which queues keep flows apart.
 
-/// Of its addresses, and of its ports with the protocol. It spreads flows over queues and is no secret: whoever chooses his
-/// flows so that they meet in one queue slows down himself. (Multiplication by 2⁶⁴ over the golden ratio, Knuth, TAOCP
+/// Of its addresses, and of its ports with the protocol. It spreads flows over queues and is no secret: who chooses ports
+/// with care can put his flow into the queue of another's, and take of its turns what any flow takes that falls into it by
+/// chance. (Multiplication by 2⁶⁴ over the golden ratio, Knuth, TAOCP
 /// 6.4, folded so that high bits count too.)
 #[must_use]
 #[inline(always)]

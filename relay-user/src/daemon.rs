@@ -192,7 +192,7 @@ struct Daemon {
     metrics: Listener,
     ticks: u32,
     manager: ServiceManager,
-    /// What a reload has left behind, which is freed when nobody waits for an answer.
+    /// What a start or a reload has left behind, which is freed when nobody waits for an answer.
     spent: Option<Box<dyn Send>>,
 }
 

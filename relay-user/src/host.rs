@@ -274,7 +274,7 @@ impl Host {
             .chain(desired.peers.values().flat_map(crate::desired::Peer::allowed_ips))
             .collect();
         let rules = self.netlink.rules().await?;
-        // As it is now, since reading rules took a while: its MTU is held against a sysctl that follows at once.
+        // As it is now: see `facts`.
         let link = self.netlink.link(&desired.interface).await?;
         let facts = facts(link.as_ref().or(observed.link.as_ref()), self.attachment.pins(), rules);
         observed.uplinks = self.uplinks(&observed.routes).await?;
@@ -364,11 +364,14 @@ pub async fn lan_addresses(
     Ok(addresses)
 }
 
-/// What else than its firewall the host says about traffic from peer to peer. `rules` are those of policy routing.
+/// What else than its firewall the host says about traffic from peer to peer. `rules` are those of policy routing. The
+/// link should have been read just before: its MTU is held against a sysctl, and in between both may change.
 #[must_use]
 pub fn facts(link: Option<&Link>, pins: &Pins, rules: Vec<String>) -> analysis::HostFacts {
     let one = |sysctl| sysctl::read(&sysctl).is_some_and(|value| value == "1");
     analysis::HostFacts {
+        odd_sysctls_v6: link.map_or_else(Vec::new, |link| odd_sysctls::v6(&link.name, link.mtu)),
+        odd_sysctls_v4: link.map_or_else(Vec::new, |link| odd_sysctls::v4(&link.name)),
         foreign_tc_programs: match link {
             // What cannot be listed may be anything, so the fast path must not take the hook for free.
             Some(link) => datapath::foreign_programs(link.index, pins)
@@ -378,8 +381,6 @@ pub fn facts(link: Option<&Link>, pins: &Pins, rules: Vec<String>) -> analysis::
         ip_rules: rules,
         forwarding_v4: one(Sysctl::Ipv4Forward),
         forwarding_v6: one(Sysctl::Ipv6Forward),
-        odd_sysctls_v4: link.map_or_else(Vec::new, |link| odd_sysctls::v4(&link.name)),
-        odd_sysctls_v6: link.map_or_else(Vec::new, |link| odd_sysctls::v6(&link.name, link.mtu)),
         adopted: false,
     }
 }

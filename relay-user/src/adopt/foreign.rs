@@ -189,6 +189,7 @@ impl Foreign {
     /// switched off on one that could not be read.
     fn without(&mut self, error: &AdoptError) -> Look {
         let mut look = Look::off(chain(error));
+        self.attachment.follow(None);
         let done = if error.is_over() { self.attachment.detach() } else { self.switch_off() };
         look.problems.push(chain(error));
         look.problems.extend(done.err().map(|error| chain(&error)));
@@ -212,9 +213,10 @@ impl Foreign {
                 Err(error) => problems.push(chain(&error)),
             }
         }
-        let pins = self.attachment.pins();
-        let facts =
-            analysis::HostFacts { adopted: true, ..facts(Some(&seen.link), pins, seen.rules.clone()) };
+        // As it is now: see `facts`.
+        let link = self.reader.link(&self.place.interface).await.ok().flatten();
+        let (link, pins) = (link.as_ref().unwrap_or(&seen.link), self.attachment.pins());
+        let facts = analysis::HostFacts { adopted: true, ..facts(Some(link), pins, seen.rules.clone()) };
         let prefixes = seen.carried();
         let ruleset = self.ruleset.as_ref()?;
         let mut forwarding = analysis::tunnel_forwarding(ruleset, &seen.link.name, &prefixes, &facts);

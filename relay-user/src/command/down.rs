@@ -55,10 +55,11 @@ const ENDS: Duration = Duration::from_secs(5);
 /// Asks the daemon and waits for its end, so that whoever types `relay up` next does not meet its lock.
 async fn by_daemon(socket: &Path) -> Result<Reloaded, ControlError> {
     let interface = match client::status(socket).await {
-        Ok(status) => Some(status.interface),
-        // Another version's answer may not be understood, and it goes down all the same.
-        Err(ControlError::Broken { .. }) => None,
-        Err(error) => return Err(error),
+        // The lock of an adoption elsewhere has another name.
+        Ok(status) => status.namespace.is_none().then_some(status.interface),
+        Err(error @ (ControlError::NotRunning(_) | ControlError::Permission(_))) => return Err(error),
+        // One that is busy, or of a version whose answer is not understood, goes down all the same.
+        Err(_) => None,
     };
     let done = client::down(socket).await?;
     let answered = Instant::now();
