@@ -192,7 +192,7 @@ struct Daemon {
     metrics: Listener,
     ticks: u32,
     manager: ServiceManager,
-    /// What a start or a reload has left behind, which is freed when nobody waits for an answer.
+    /// What reading the file has left behind, which is freed when nobody waits for an answer.
     spent: Option<Box<dyn Send>>,
 }
 
@@ -307,8 +307,8 @@ impl Daemon {
         }
     }
 
-    /// Makes the host as it shall be; reports what is new since the last look, which it returns.
-    async fn look(&mut self) -> Applied {
+    /// Makes the host as it shall be; reports what is new since the last look.
+    async fn look(&mut self) {
         let now = Timestamp::now();
         let expired: BTreeSet<PeerName> = self.config.desired.expired(now).into_iter().cloned().collect();
         for name in expired.difference(&self.expired) {
@@ -331,7 +331,7 @@ impl Daemon {
             tracing::info!("guard of the uplink {guard}");
         }
         self.reconcile.note(&applied.changes, &applied.problems, now);
-        std::mem::replace(&mut self.applied, applied)
+        self.applied = applied;
     }
 
     /// Ends and leaves the hub up, as far as it lives without a daemon.
@@ -393,12 +393,12 @@ impl Daemon {
         for warning in self.config.warnings.iter().filter(|warning| !before.warnings.contains(warning)) {
             tracing::warn!("{warning}");
         }
+        self.spent = Some(Box::new((before, written)));
         self.metrics.follow(self.config.metrics).await;
         self.host.retry_fast_path();
         self.host.retry_uplink();
         self.host.firewall_may_have_changed();
-        let seen = self.look().await;
-        self.spent = Some(Box::new((before, written, seen)));
+        self.look().await;
         Ok(Reloaded { changes: self.applied.changes.clone(), problems: self.problems() })
     }
 
