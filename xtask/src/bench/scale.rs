@@ -44,7 +44,9 @@ pub(super) fn table(result: &Value) -> Result<String> {
             "stats ms",
             "peer list ms",
             "RSS MiB",
+            "its own",
             "after work",
+            "its own",
             "maps MiB",
         ])];
         for row in rows {
@@ -58,7 +60,9 @@ pub(super) fn table(result: &Value) -> Result<String> {
                 spread(&row["stats_ms"], 0),
                 spread(&row["list_ms"], 0),
                 mebibytes(&row["rss_kib"], 1024.0),
+                mebibytes(&row["rss_own_kib"], 1024.0),
                 mebibytes(&row["rss_after_kib"], 1024.0),
+                mebibytes(&row["rss_own_after_kib"], 1024.0),
                 mebibytes(&row["maps_bytes"], 1024.0 * 1024.0),
             ]);
         }
@@ -135,7 +139,7 @@ mod tests {
         let spread = json!({ "median": 10.0, "low": 9.0, "high": 11.0 });
         let row = json!({
             "peers": 100, "lans": 1, "start_ms": 50.5, "filled_ms": 60.5, "reload_ms": spread, "reload_touched": 1,
-            "stats_ms": spread, "list_ms": spread, "rss_kib": 20480, "rss_after_kib": 21504, "maps_bytes": 3_145_728,
+            "stats_ms": spread, "list_ms": spread, "rss_kib": 20480, "rss_own_kib": 5120, "rss_after_kib": 21504, "rss_own_after_kib": 6144, "maps_bytes": 3_145_728,
         });
         let result = json!({
             "bench": "scale", "machine": {}, "daemon": [row],
@@ -145,7 +149,7 @@ mod tests {
         let text = table(&result).unwrap();
         let lines: Vec<_> = text.lines().filter(|line| line.starts_with("100 peers")).collect();
         assert_eq!(lines.len(), 3, "{text}");
-        assert!(lines[1].ends_with("20.0        21.0       3.0"), "{text}");
+        assert!(lines[1].ends_with("20.0      5.0        21.0      6.0       3.0"), "{text}");
         assert!(text.contains("\n6.12 "), "{text}");
         assert_eq!(panels(&result).unwrap().len(), 4);
     }

@@ -87,6 +87,7 @@ pub(crate) fn measure(relay: &Path, size: Size) -> Result<Value> {
     let touched = said.lines().skip(log).filter_map(peers_set).max();
     let touched = touched.context("the daemon tells WireGuard of no peer when one has another address")?;
     let status: Value = serde_json::from_str(&hub.run(&["status", "--json"])?)?;
+    let after = resident(daemon)?;
     let maps = machine.inside(map_memory)?;
     let total: u64 = maps.iter().map(|(_, bytes)| bytes).sum();
     Ok(json!({
@@ -100,8 +101,10 @@ pub(crate) fn measure(relay: &Path, size: Size) -> Result<Value> {
         "list_ms": list.json(),
         "reload_ms": reload.json(),
         "reload_touched": touched,
-        "rss_kib": at_rest,
-        "rss_after_kib": resident(daemon)?,
+        "rss_kib": at_rest.all,
+        "rss_own_kib": at_rest.own,
+        "rss_after_kib": after.all,
+        "rss_own_after_kib": after.own,
         "maps_bytes": total,
         "maps": maps.into_iter().map(|(name, bytes)| json!({ "name": name, "bytes": bytes })).collect::<Vec<_>>(),
     }))
@@ -198,11 +201,21 @@ fn nobodys(number: usize) -> PublicKey {
     PublicKey::new(bytes)
 }
 
-/// Kibibytes resident.
-fn resident(pid: u32) -> Result<u64> {
+/// What is resident of a process, in kibibytes.
+struct Resident {
+    /// All of it.
+    all: u64,
+    /// Without the pages of files that it maps, its own program among them: those the kernel has anyway.
+    own: u64,
+}
+
+fn resident(pid: u32) -> Result<Resident> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("no VmRSS")?;
-    Ok(line.split_whitespace().nth(1).context("no number")?.parse()?)
+    let number = |name: &str| -> Result<u64> {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).context(name.to_owned())?;
+        Ok(line.split_whitespace().next().context(name.to_owned())?.parse()?)
+    };
+    Ok(Resident { all: number("VmRSS:")?, own: number("RssAnon:")? })
 }
 
 /// What each pinned map takes in the kernel, in bytes, by the kernel's own account.
