@@ -20,18 +20,25 @@ use crate::{
 /// What relay promises (`daemon::TICK`).
 const PROMISE: Duration = Duration::from_secs(2);
 
-/// What a machine may make of the promise whose processors others use too, as a guest's are.
-const BUSY: Duration = PROMISE.saturating_mul(5);
+/// What a guest may make of it, whose processors are emulated.
+const PROMISE_OF_GUESTS: Duration = Duration::from_secs(4);
 
 /// What it promises for legacy iptables, which reports nothing, where a look takes the CPU so long that it rests the
 /// longest time twice (`daemon::LONGEST_REST`); and the looks themselves.
 const SLOW_PROMISE: Duration = Duration::from_secs(40);
 
-/// What is promised of this machine, over what the kernel reports or does not, and how long it may take.
-fn promise(reported: bool) -> (Duration, Duration) {
+/// How often a machine that others use too may try to keep it.
+const ATTEMPTS: usize = 3;
+
+/// How long packets in queues may take to arrive.
+const DRAINED: Duration = Duration::from_secs(10);
+
+/// What is promised of this machine, over what the kernel reports or does not.
+fn promise(reported: bool) -> Duration {
     match (guest::line(), reported) {
-        (Some(_), false) => (SLOW_PROMISE, SLOW_PROMISE),
-        _ => (PROMISE, BUSY),
+        (None, _) => PROMISE,
+        (Some(_), true) => PROMISE_OF_GUESTS,
+        (Some(_), false) => SLOW_PROMISE,
     }
 }
 
@@ -53,14 +60,37 @@ fn first(maps: &PinnedMaps, verdict: Verdict, before: u64) -> Result<Duration> {
     Ok(begun.elapsed())
 }
 
-/// Off after `closes`, on again after `opens`, neither after more than the longest; nothing by the fast path in between.
+/// Off after `closes`, on again after `opens`, both as soon as is promised.
 fn honoured(
     star: &Star,
     what: &str,
-    (promised, longest): (Duration, Duration),
+    promise: Duration,
     closes: impl Fn() -> Result<()>,
     opens: impl Fn() -> Result<()>,
 ) -> Result<()> {
+    let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let mut slow = Vec::new();
+    while slow.len() < ATTEMPTS {
+        let (off, on) = closed_and_opened(star, what, &closes, &opens)?;
+        guest::fact(&serde_json::json!({
+            "firewall": what, "promised_ms": milliseconds(promise), "off_after_ms": milliseconds(off),
+            "on_after_ms": milliseconds(on)
+        }));
+        if off.max(on) <= promise {
+            return Ok(());
+        }
+        slow.push((off, on));
+    }
+    bail!("{what}: off and on again only after {slow:?}, {promise:?} are promised")
+}
+
+/// How long it took until off, and until on again; nothing goes by the fast path in between.
+fn closed_and_opened(
+    star: &Star,
+    what: &str,
+    closes: impl Fn() -> Result<()>,
+    opens: impl Fn() -> Result<()>,
+) -> Result<(Duration, Duration)> {
     let maps = maps(&star.hub)?;
     count_requests(star.home())?;
     let pinging = keep_pinging(star.phone(), "10.9.0.2")?;
@@ -77,7 +107,7 @@ fn honoured(
     // WireGuard may still have some of those in its queues, each of which begins the round anew.
     let mut arrived = requests(star.home())?;
     let mut begun = count(&maps, Verdict::Off)?;
-    wait_for("packets that do not come through", BUSY, || {
+    wait_for("packets that do not come through", DRAINED, || {
         let off = count(&maps, Verdict::Off)?;
         let now = requests(star.home())?;
         if now != arrived {
@@ -98,15 +128,7 @@ fn honoured(
         Ok(())
     })?;
     star.phone().kill(pinging)?;
-    let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-    guest::fact(&serde_json::json!({
-        "firewall": what, "promised_ms": milliseconds(promised), "off_after_ms": milliseconds(until_off),
-        "on_after_ms": milliseconds(until_on)
-    }));
-    for (way, took) in [("off", until_off), ("on", until_on)] {
-        ensure!(took <= longest, "{what}: {way} only after {took:?}");
-    }
-    Ok(())
+    Ok((until_off, until_on))
 }
 
 #[test]
