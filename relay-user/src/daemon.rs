@@ -30,6 +30,7 @@ use crate::{
         lock::Lock,
         netlink::Netlink,
     },
+    memory,
     metrics::{self, Reconcile},
     report::{Refusal, Reloaded, Standing, Stats, Status, UplinkStats},
     service_manager::ServiceManager,
@@ -152,16 +153,6 @@ pub(crate) fn cpu_time() -> Duration {
     Duration::from_nanos(nanoseconds.unwrap_or(0))
 }
 
-/// Gives memory back that reading the file and the first look took, and that nothing will take again so soon: with ten
-/// thousand peers the C library would keep tens of megabytes.
-fn give_memory_back() {
-    // SAFETY: it takes a number, and touches only memory that is free (malloc_trim(3)).
-    #[cfg(target_env = "gnu")]
-    unsafe {
-        nix::libc::malloc_trim(0);
-    }
-}
-
 /// What the daemon keeps of its file: what it means, without what was written, which would take as much memory again.
 struct InForce {
     desired: Desired,
@@ -250,7 +241,7 @@ impl Daemon {
                 self.look().await;
             }
             if is_spent {
-                give_memory_back();
+                memory::give_back();
             }
             tokio::select! {
                 () = &mut shutdown => {

@@ -24,6 +24,7 @@ pub mod key;
 pub mod lan;
 pub mod log;
 pub mod maps;
+pub mod memory;
 pub mod metrics;
 pub mod name;
 pub mod observed;

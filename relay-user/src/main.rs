@@ -10,12 +10,16 @@ use relay_user::{
     command, failure,
     kernel::namespace::Namespace,
     log::{self, Speaker},
+    memory,
 };
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let is_daemon = matches!(cli.command, Command::Up(_) | Command::Adopt(_));
     log::start(if is_daemon { Speaker::Daemon } else { Speaker::Command });
+    if is_daemon {
+        memory::one_pool();
+    }
     match run(cli) {
         Ok(code) => code,
         Err(error) => failure::report(&error),
