@@ -11,5 +11,6 @@ pub mod packages;
 pub mod packet;
 pub mod packet_socket;
 pub mod program;
+pub mod resident;
 pub mod tun;
 pub mod uplink;

@@ -116,6 +116,12 @@ impl<'a> Relay<'a> {
         self.machine.kill(self.daemon.take().context("no daemon was started")?)
     }
 
+    /// Does something while the daemon stands still: it looks before that or after it. What it still does by a look from
+    /// before may fail, and is tried again.
+    pub fn while_halted<T>(&self, act: impl FnOnce() -> Result<T>) -> Result<T> {
+        self.machine.while_halted(self.daemon.context("no daemon was started")?, act)
+    }
+
     /// Ends the daemon as Ctrl-C does, and waits for its end.
     pub fn stop(&mut self) -> Result<()> {
         let daemon = self.daemon.take().context("no daemon was started")?;

@@ -35,22 +35,6 @@ fn ports(protocol: u8, from: u16, to: u16) -> u64 {
     word([protocol, 0, 0, 0], [from.to_be_bytes(), to.to_be_bytes()].concat())
 }
 
-fn tcp(source: u16, destination: u16) -> Transport {
-    let (options, payload) = (Vec::new(), vec![7; 900]);
-    let flags = flag::ACK;
-    let (data_offset, checksum_offloaded) = (None, false);
-    Transport::Tcp(Tcp {
-        source,
-        destination,
-        sequence: 1,
-        flags,
-        options,
-        payload,
-        data_offset,
-        checksum_offloaded,
-    })
-}
-
 #[test]
 fn a_packet_has_the_hash_of_its_flow() {
     on_each_hook(|hook| {
@@ -62,39 +46,28 @@ fn a_packet_has_the_hash_of_its_flow() {
             run("tc qdisc add dev wg0 clsact")?;
         }
         let v4 = Ipv4::new(PHONE4.into(), NAS4.into());
-        let v6 = Ipv6::new(PHONE6, HOME6);
-        let (ends4, ends6) =
-            ([word(PHONE4, NAS4)], [word(&PHONE6.octets()[8..], []), word(&HOME6.octets()[8..], [])]);
-        let udp = |from, to| Transport::Udp(from, to, vec![1; 64]);
+        let ends4 = [word(PHONE4, NAS4)];
+        let ends6 = [PHONE6, HOME6].map(|address| word(&address.octets()[8..], []));
+        let udp = |from| Transport::Udp(from, 80, vec![1; 64]);
+        let tcp = Transport::Tcp(Tcp { payload: vec![7; 900], ..Tcp::new(flag::ACK) });
         let ping = Transport::Icmp(8, 0, [0, 9, 0, 1], vec![2; 56]);
         let other = Transport::Raw(protocol::ESP, vec![3; 64]);
-        let rows4 = [
-            ("UDP", udp(40_000, 80), ports(protocol::UDP, 40_000, 80)),
-            ("UDP of another port", udp(40_001, 80), ports(protocol::UDP, 40_001, 80)),
-            ("TCP of the same ports", tcp(40_000, 80), ports(protocol::TCP, 40_000, 80)),
-            ("a ping", ping.clone(), ports(protocol::ICMP, 0, 0)),
-            ("another protocol", other.clone(), ports(protocol::ESP, 0, 0)),
-        ];
-        for (what, transport, ports) in rows4 {
-            only(flow::hash(ends4, ports))?;
-            // What differs between packets of one flow is no part of it.
-            for ip in [v4.clone(), v4.with_hops(9), v4.with_class(0xb8)] {
-                arrives(&mut tunnel, &ip.carry(&transport)).with_context(|| format!("IPv4, {what}"))?;
-            }
-        }
-        let rows6 = [
-            ("UDP", udp(40_000, 80), ports(protocol::UDP, 40_000, 80)),
-            ("TCP", tcp(40_000, 80), ports(protocol::TCP, 40_000, 80)),
+        let both = [
+            ("UDP", udp(40_000), ports(protocol::UDP, 40_000, 80)),
+            ("UDP of another port", udp(40_001), ports(protocol::UDP, 40_001, 80)),
+            ("TCP of the same ports", tcp, ports(protocol::TCP, 40_000, 80)),
             ("another protocol", other, ports(protocol::ESP, 0, 0)),
         ];
-        for (what, transport, ports) in rows6 {
-            only(flow::hash(ends6, ports))?;
-            for ip in [v6.clone(), v6.with_hops(9), v6.with_class(0xb8)] {
-                arrives(&mut tunnel, &ip.carry(&transport)).with_context(|| format!("IPv6, {what}"))?;
-            }
+        for (what, transport, ports) in &both {
+            each_has(flow::hash(ends4, *ports), &mut tunnel, &v4, transport)
+                .with_context(|| format!("IPv4, {what}"))?;
+            each_has(flow::hash(ends6, *ports), &mut tunnel, &Ipv6::new(PHONE6, HOME6), transport)
+                .with_context(|| format!("IPv6, {what}"))?;
         }
+        let pings = flow::hash(ends4, ports(protocol::ICMP, 0, 0));
+        each_has(pings, &mut tunnel, &v4, &ping).context("a ping")?;
         // The filter does look: what has another hash than it was told of is dropped.
-        only(!flow::hash(ends4, ports(protocol::ICMP, 0, 0)))?;
+        only(!pings)?;
         tunnel.send(&v4.carry(&ping))?;
         let dropped = output("tc -s qdisc show dev wg0 clsact")?;
         ensure!(dropped.contains("dropped 1,"), "{dropped}");
@@ -102,9 +75,14 @@ fn a_packet_has_the_hash_of_its_flow() {
     });
 }
 
-fn arrives(tunnel: &mut Tun, packet: &[u8]) -> Result<()> {
-    tunnel.send(packet)?;
-    let (_, arrived) = tunnel.receive()?;
-    ensure!(arrived.len() == packet.len(), "{} bytes arrived of {}", arrived.len(), packet.len());
+/// Packets of one flow go out, with that hash. What differs between them is no part of it.
+fn each_has(hash: u32, tunnel: &mut Tun, ip: &impl Ip, transport: &Transport) -> Result<()> {
+    only(hash)?;
+    for ip in [ip.clone(), ip.with_hops(9), ip.with_class(0xb8)] {
+        let packet = ip.carry(transport);
+        tunnel.send(&packet)?;
+        let (_, arrived) = tunnel.receive()?;
+        ensure!(arrived.len() == packet.len(), "{} bytes arrived of {}", arrived.len(), packet.len());
+    }
     Ok(())
 }

@@ -10,6 +10,7 @@ use relay_tests::{
     guest,
     lab::relay::{CONFIG_FOLDER, binary},
     netns::{Netns, wait_for},
+    resident::Resident,
 };
 
 use crate::{DEADLINE, configured, nothing_left, settled};
@@ -106,9 +107,7 @@ fn what_a_load_took_is_given_back() -> Result<()> {
         hub.up()?;
         settled(&machine, &hub)?;
         let daemon = hub.daemon().context("the daemon was started")?;
-        let status = fs::read_to_string(format!("/proc/{daemon}/status"))?;
-        let own = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).context("no RssAnon")?;
-        let own: u64 = own.trim().trim_end_matches(" kB").parse()?;
+        let own = Resident::of(daemon)?.own;
         ensure!(own < OWN, "start {start}: {own} KiB");
         hub.stop()?;
     }

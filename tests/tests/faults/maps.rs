@@ -37,9 +37,8 @@ fn entries_changed_by_hand() -> Result<()> {
             ("a slot is nobody's", vec![MapChange::FreeSlot(key)]),
             ("it is switched off", vec![MapChange::Enable(false)]),
         ];
-        let daemon = hub.daemon().context("no daemon was started")?;
         for (what, changes) in rows {
-            star.hub.while_halted(daemon, || {
+            hub.while_halted(|| {
                 maps.apply(&changes)?;
                 ensure!(maps.read()? != before, "{what}: nothing was injected");
                 Ok(())

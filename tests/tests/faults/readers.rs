@@ -14,6 +14,7 @@ use relay_tests::{
     guest,
     lab::relay::{self, Relay},
     netns::{Netns, wait_for},
+    resident::Resident,
 };
 use relay_user::key::PublicKey;
 use serde_json::json;
@@ -58,10 +59,7 @@ fn ask(path: &str) -> Result<UnixStream> {
 
 /// Resident memory in kB, and open files.
 fn size(pid: u32) -> Result<(u64, usize)> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-    let resident = line.trim().trim_end_matches(" kB").parse()?;
-    Ok((resident, fs::read_dir(Path::new("/proc").join(pid.to_string()).join("fd"))?.count()))
+    Ok((Resident::of(pid)?.all, fs::read_dir(Path::new("/proc").join(pid.to_string()).join("fd"))?.count()))
 }
 
 /// The loop turns: what is changed behind it is as it was.

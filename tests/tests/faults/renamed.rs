@@ -27,11 +27,6 @@ fn batch(machine: &Netns, lines: &str) -> Result<()> {
     Ok(())
 }
 
-/// All of that before the daemon looks, or looks on: what it still does by an older look fails, and is tried again.
-fn unseen(machine: &Netns, hub: &Relay<'_>, act: impl FnOnce(&Netns) -> Result<()>) -> Result<()> {
-    machine.while_halted(hub.daemon().context("the daemon was started")?, || act(machine))
-}
-
 /// Kernels before 6.2 rename only what is down.
 fn rename(machine: &Netns, from: &str, to: &str) -> Result<()> {
     batch(machine, &format!("link set {from} down\\nlink set {from} name {to}\\nlink set {to} up\\n"))
@@ -43,7 +38,7 @@ fn a_renamed_interface_gets_its_name_back() -> Result<()> {
         let machine = &star.hub;
         let kernel = is_kernel(hub)?;
         let (before, port) = (index(machine, "wg0")?, machine.run("wg show wg0 listen-port")?);
-        unseen(machine, hub, |machine| rename(machine, "wg0", "old0"))?;
+        hub.while_halted(|| rename(machine, "wg0", "old0"))?;
         wait_for("wg0 to be back", DEADLINE, || {
             let now = index(machine, "wg0")?;
             // A userspace tunnel is made anew, since its process is the daemon; a kernel one keeps its sessions.
@@ -90,9 +85,9 @@ fn renamed_while_nobody_looked() -> Result<()> {
 fn a_stranger_under_its_name_is_left_alone() -> Result<()> {
     let machine = Netns::new("taken")?;
     let hub = hub(&machine)?;
-    unseen(&machine, &hub, |machine| {
+    hub.while_halted(|| {
         batch(
-            machine,
+            &machine,
             "link set wg0 down\\nlink set wg0 name old0\\nlink add wg0 type veth peer name far0\\n",
         )
     })?;

@@ -14,6 +14,7 @@ use relay_tests::{
         world::VPS,
     },
     netns::{Netns, wait_for},
+    resident::Resident,
 };
 use relay_user::{kernel::wireguard::kernel_available, key::PublicKey};
 use serde_json::json;
@@ -81,13 +82,6 @@ fn ping_all(machine: &Netns, addresses: &[String]) -> Result<()> {
 
 fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// Kilobytes resident.
-fn resident(pid: u32) -> Result<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("no VmRSS")?;
-    Ok(line.split_whitespace().nth(1).context("no number")?.parse()?)
 }
 
 #[test]
@@ -173,7 +167,7 @@ fn a_thousand_peers() -> Result<()> {
     let pid = status(&hub)?["pid"].as_u64().context("no pid")?;
     guest::fact(&json!({
         "scale": PEERS, "live": live, "start_ms": milliseconds(start), "reload_ms": milliseconds(reload),
-        "stats_ms": milliseconds(stats), "rss_kb": resident(u32::try_from(pid)?)?
+        "stats_ms": milliseconds(stats), "rss_kb": Resident::of(u32::try_from(pid)?)?.all
     }));
     Ok(())
 }

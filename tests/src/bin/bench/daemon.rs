@@ -15,6 +15,7 @@ use relay_tests::{
     guest::patience,
     lab::relay::Relay,
     netns::{Netns, wait_for},
+    resident::Resident,
 };
 use relay_user::{
     kernel::datapath::{PinnedMaps, Pins},
@@ -65,7 +66,7 @@ pub(crate) fn measure(relay: &Path, size: Size) -> Result<Value> {
     wait_for("all ways to be in the maps", DEADLINE, || ways(&machine, size))?;
     let filled = begun.elapsed();
     std::thread::sleep(REST);
-    let at_rest = resident(daemon)?;
+    let at_rest = Resident::of(daemon)?;
 
     let stats = repeated(|_| {
         let begun = Instant::now();
@@ -87,7 +88,7 @@ pub(crate) fn measure(relay: &Path, size: Size) -> Result<Value> {
     let touched = said.lines().skip(log).filter_map(peers_set).max();
     let touched = touched.context("the daemon tells WireGuard of no peer when one has another address")?;
     let status: Value = serde_json::from_str(&hub.run(&["status", "--json"])?)?;
-    let after = resident(daemon)?;
+    let after = Resident::of(daemon)?;
     let maps = machine.inside(map_memory)?;
     let total: u64 = maps.iter().map(|(_, bytes)| bytes).sum();
     Ok(json!({
@@ -199,23 +200,6 @@ fn nobodys(number: usize) -> PublicKey {
     let mut bytes = [7; 32];
     bytes[..8].copy_from_slice(&(number as u64).to_be_bytes());
     PublicKey::new(bytes)
-}
-
-/// What is resident of a process, in kibibytes.
-struct Resident {
-    /// All of it.
-    all: u64,
-    /// Without the pages of files that it maps, its own program among them: those the kernel has anyway.
-    own: u64,
-}
-
-fn resident(pid: u32) -> Result<Resident> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let number = |name: &str| -> Result<u64> {
-        let line = status.lines().find_map(|line| line.strip_prefix(name)).context(name.to_owned())?;
-        Ok(line.split_whitespace().next().context(name.to_owned())?.parse()?)
-    };
-    Ok(Resident { all: number("VmRSS:")?, own: number("RssAnon:")? })
 }
 
 /// What each pinned map takes in the kernel, in bytes, by the kernel's own account.
