@@ -234,13 +234,11 @@ impl Daemon {
         tokio::pin!(shutdown);
         loop {
             // After a reload is answered: nobody has to wait for the proof, and the next answer is of what is.
-            let spent = self.spent.take();
-            let is_spent = spent.is_some();
-            drop(spent);
+            let freed = self.spent.take().map(drop);
             if self.applied.unproven {
                 self.look().await;
             }
-            if is_spent {
+            if freed.is_some() {
                 memory::give_back();
             }
             tokio::select! {

@@ -1,9 +1,6 @@
 //! `relay down`: nothing of relay's is left behind, whether a daemon runs or was killed.
 
-use std::{
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::path::Path;
 
 use crate::{
     config::{DEFAULT_INTERFACE, DEFAULT_PATH, Written},
@@ -49,9 +46,6 @@ pub async fn run(config: &Path, socket: &Path) -> anyhow::Result<()> {
     }
 }
 
-/// How long a daemon may take to end after it has answered: it writes the last of its history.
-const ENDS: Duration = Duration::from_secs(5);
-
 /// Asks the daemon and waits for its end, so that whoever types `relay up` next does not meet its lock.
 async fn by_daemon(socket: &Path) -> Result<Reloaded, ControlError> {
     let interface = match client::status(socket).await {
@@ -62,11 +56,8 @@ async fn by_daemon(socket: &Path) -> Result<Reloaded, ControlError> {
         Err(_) => None,
     };
     let done = client::down(socket).await?;
-    let answered = Instant::now();
     let runs = || interface.as_ref().is_some_and(|name| lock::is_held(Path::new(daemon::RUN_DIR), name));
-    while runs() && answered.elapsed() < ENDS {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    super::once_ended(|| (!runs()).then_some(())).await;
     Ok(done)
 }
 

@@ -24,7 +24,7 @@ mod watch;
 use std::{
     io::Write as _,
     path::{Path, PathBuf},
-    time::SystemTime,
+    time::{Duration, Instant, SystemTime},
 };
 
 use crate::{
@@ -37,6 +37,21 @@ use crate::{
     kernel::namespace::Namespace,
     report::Status,
 };
+
+/// How long a daemon may take to end after it has answered: it writes the last of its history. A keeper takes 1 ms.
+const ENDS: Duration = Duration::from_secs(5);
+
+/// What there is once a process that has answered has ended; nothing where that takes too long.
+async fn once_ended<T>(mut ended: impl FnMut() -> Option<T>) -> Option<T> {
+    let answered = Instant::now();
+    while answered.elapsed() < ENDS {
+        match ended() {
+            Some(there) => return Some(there),
+            None => tokio::time::sleep(Duration::from_millis(10)).await,
+        }
+    }
+    None
+}
 
 /// Unix seconds.
 fn now() -> u64 {

@@ -1,9 +1,7 @@
 //! `relay release`: an adopted interface is as it was before, whether its keeper runs or was killed.
 
-use std::time::{Duration, Instant};
-
 use crate::{
-    adopt::{AdoptError, Foreign, Options, Place},
+    adopt::{AdoptError, Foreign, Options},
     control::client::{self, ControlError},
     report::Reloaded,
 };
@@ -18,7 +16,11 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
         Err(ControlError::NotRunning(_)) => without_keeper(options).await?,
         answer => {
             let done = answer?;
-            wait_for_its_end(&options.place).await;
+            // Whoever types the next command finds nothing of the keeper's any more. One that does not end is told by its
+            // own log.
+            if let Some(lock) = super::once_ended(|| options.place.lock().ok()).await {
+                options.place.tidy(lock);
+            }
             done
         }
     };
@@ -31,20 +33,6 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
     match done.problems.as_slice() {
         [] => Ok(()),
         problems => anyhow::bail!("not everything is off: {}", problems.join("; ")),
-    }
-}
-
-/// How long a keeper may take to end after it has answered; it takes 1 ms.
-const ENDS: Duration = Duration::from_secs(5);
-
-/// Whoever types the next command finds nothing of the keeper's any more. One that does not end is told by its own log.
-async fn wait_for_its_end(place: &Place) {
-    let begun = Instant::now();
-    while begun.elapsed() < ENDS {
-        match place.lock() {
-            Ok(lock) => return place.tidy(lock),
-            Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
-        }
     }
 }
 
