@@ -6,7 +6,11 @@ use std::{
     io::{self, Read as _, Seek as _, Write as _},
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
+
+use nix::{errno::Errno, sys::signal::kill, unistd::Pid};
 
 /// Why the lock could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +43,12 @@ pub enum LockError {
     },
 }
 
+/// How long the lock of a dead process is waited for; a child calls exec within milliseconds.
+const ORPHANED: Duration = Duration::from_millis(500);
+
+/// How often it is tried meanwhile.
+const LOOK: Duration = Duration::from_millis(10);
+
 /// Held until dropped. The file stays, unless it is removed by [`Lock::remove`].
 #[derive(Debug)]
 pub struct Lock {
@@ -50,8 +60,22 @@ impl Lock {
     /// Locks `<run_dir>/<interface>.lock` and writes this process's id into it.
     ///
     /// # Errors
-    /// [`LockError::Held`] at once when another process, or this one, has it; the file cannot be made.
+    /// [`LockError::Held`] when another process, or this one, has it: at once, unless the process that the file names is
+    /// dead. Then it is a child of that one, which has the lock until it calls exec, and is waited for. The file cannot be
+    /// made.
     pub fn acquire(run_dir: &Path, interface: &impl fmt::Display) -> Result<Self, LockError> {
+        let begun = Instant::now();
+        loop {
+            match Self::try_acquire(run_dir, interface) {
+                Err(LockError::Held { pid: Some(pid), .. }) if is_dead(pid) && begun.elapsed() < ORPHANED => {
+                    thread::sleep(LOOK);
+                }
+                other => return other,
+            }
+        }
+    }
+
+    fn try_acquire(run_dir: &Path, interface: &impl fmt::Display) -> Result<Self, LockError> {
         let path = run_dir.join(format!("{interface}.lock"));
         let failed = |cause| LockError::Failed { path: path.clone(), cause };
         DirBuilder::new().recursive(true).mode(0o755).create(run_dir).map_err(failed)?;
@@ -61,7 +85,7 @@ impl Lock {
         let mut file = options.map_err(failed)?;
         match file.try_lock() {
             // Whoever had it removed the file in between: a lock on it would be nobody else's.
-            Ok(()) if !is_at(&file, &path).map_err(failed)? => return Self::acquire(run_dir, interface),
+            Ok(()) if !is_at(&file, &path).map_err(failed)? => return Self::try_acquire(run_dir, interface),
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut text = String::new();
@@ -80,6 +104,12 @@ impl Lock {
         // Gone already is as good, and what stays is an empty word: nobody holds it.
         let _ = fs::remove_file(&self.path);
     }
+}
+
+/// Whether there is no such process.
+fn is_dead(pid: u32) -> bool {
+    let pid = i32::try_from(pid).map(Pid::from_raw);
+    pid.is_ok_and(|pid| kill(pid, None) == Err(Errno::ESRCH))
 }
 
 /// Whether the open file is the one of that name.

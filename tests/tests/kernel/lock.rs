@@ -5,9 +5,14 @@ use std::{
     io::{BufRead as _, BufReader},
     path::Path,
     process::{Command, Stdio},
+    time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use relay_user::kernel::lock::{Lock, LockError};
 
 use crate::{
@@ -57,6 +62,26 @@ fn kill_9_frees_it() {
         assert!(matches!(error, LockError::Held { pid: Some(4711), .. }), "{error}");
         let freed = async || Ok(Lock::acquire(run, &name("wg0")).is_ok());
         until("the lock to be free", freed).await
+    });
+}
+
+/// A child that a killed relay has just forked has the lock until it calls exec, and is given the time.
+#[test]
+fn a_dead_ones_child_is_waited_for() {
+    isolated(async || {
+        let run = Path::new("/run/relay");
+        fs::create_dir(run)?;
+        let script = "exec 9<>/run/relay/wg0.lock; flock 9; echo $$ >&9; sleep 100 >/dev/null 2>&1 & echo $!";
+        let output = Command::new("sh").args(["-c", script]).output().context("sh")?;
+        let child: i32 = String::from_utf8(output.stdout)?.trim().parse()?;
+        let begun = Instant::now();
+        let refused = Lock::acquire(run, &name("wg0"));
+        let waited = begun.elapsed();
+        kill(Pid::from_raw(child), Signal::SIGKILL)?;
+        let refused = refused.expect_err("held");
+        assert!(matches!(refused, LockError::Held { .. }), "{refused}");
+        assert!(waited >= Duration::from_millis(500), "{waited:?}");
+        until("the lock to be free", async || Ok(Lock::acquire(run, &name("wg0")).is_ok())).await
     });
 }
 
