@@ -5,8 +5,11 @@ use std::{net::IpAddr, time::Duration};
 use anyhow::{Context as _, Result, ensure};
 use relay_tests::{
     guest::patience,
+    lab::{World, pings::Pings, world::NAS4},
     netns::{Netns, wait_for},
 };
+
+use crate::DEADLINE;
 
 /// How long the last answer may take on the host; in the laboratory it takes 1 ms.
 const LAST_ANSWER: Duration = Duration::from_secs(1);
@@ -26,6 +29,16 @@ impl Pinged {
     pub(crate) fn lost(&self) -> u32 {
         self.sent.saturating_sub(self.received)
     }
+}
+
+/// Pings the NAS from the phone, at least so often; an error if one is not answered. The `ping` of [`send`] waits no longer
+/// for the last answers than for others, whatever it is told, once it got any.
+pub(crate) fn none_lost(world: &World, count: u32) -> Result<()> {
+    let pings = Pings::start(&world.phone, NAS4.parse()?)?;
+    pings.more(count, DEADLINE)?;
+    let tally = pings.end()?;
+    ensure!(tally.lost.is_empty(), "of {} pings some were lost: {:?}", tally.sent, tally.lost);
+    Ok(())
 }
 
 /// Sends that many, one each `interval`, and waits for the answers.

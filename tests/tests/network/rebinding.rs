@@ -45,9 +45,7 @@ fn one_keepalive_later(
     back(&world.phone, nas4(), DEADLINE).with_context(|| case.to_owned())?;
     // A machine that stands still for two seconds loses its mapping again, and gets another one as it got this.
     wait_for("pings without loss", KEEPALIVE + DEADLINE, || {
-        let pinged = ping::send(&world.phone, nas4(), 50, Duration::from_millis(20))?;
-        ensure!(pinged.lost() == 0, "{case}: {} of 50 pings lost", pinged.lost());
-        Ok(())
+        ping::none_lost(world, 50).with_context(|| case.to_owned())
     })?;
     all_fast(relay, &before)?;
     guest::fact(&json!({ "network": case, "seconds": seconds(took), "bytes_sent_by_home": words }));
