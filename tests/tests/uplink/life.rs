@@ -11,7 +11,7 @@ use anyhow::{Result, ensure};
 use nix::sys::socket::{setsockopt, sockopt::RcvBufForce};
 use relay_tests::netns::wait_for;
 
-use crate::{DEADLINE, HUB, PORT, configured, has_program, machines, wait_for_guard};
+use crate::{DEADLINE, HUB, PORT, alone, configured, has_program, machines, wait_for_guard};
 
 /// A port beside the one that is watched.
 const OTHER: u16 = PORT + 1;
@@ -21,6 +21,7 @@ const ROOM: usize = 16 << 20;
 
 #[test]
 fn on_replaced_off_and_removed_without_losing_a_packet() -> Result<()> {
+    let _alone = alone();
     let (machine, neighbour) = machines()?;
     // Without it veth has a ring only while a program is attached, and forgets what is in it when that goes.
     machine.run("ethtool -K eth0 gro on")?;

@@ -10,7 +10,7 @@ mod rotation;
 use std::{
     collections::HashMap,
     net::{IpAddr, SocketAddr, UdpSocket},
-    sync::{Mutex, OnceLock},
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -32,6 +32,12 @@ const NEIGHBOUR: &str = "198.51.100.1";
 
 /// The port that the guard watches.
 const PORT: u16 = 51820;
+
+/// For a test that floods, or that must not lose a packet while another floods.
+fn alone() -> MutexGuard<'static, ()> {
+    static PROCESSORS: Mutex<()> = Mutex::new(());
+    PROCESSORS.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A machine for the hub, whose uplink's driver takes XDP programs, and the neighbour at its other end.
 fn machines() -> Result<(Netns, Netns)> {
