@@ -3,7 +3,10 @@
 use std::{
     collections::BTreeMap,
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -101,7 +104,9 @@ impl Bench {
             Setup::TestRun => (Kind::Tap, MTU, ETHERNET as u32),
             Setup::Tun { mtu, offload } => (Kind::TunVnet { offload }, mtu, 0),
         };
-        let device = Tun::new("bench0", kind, mtu)?;
+        // The one before may not be gone yet: a child that another test has just forked has its file until it calls exec.
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let device = Tun::new(&format!("bench{}", NUMBER.fetch_add(1, Ordering::Relaxed)), kind, mtu)?;
         let mut ebpf = EbpfLoader::new()
             .override_global(global::L2_LEN, &l2_len, true)
             .map_max_entries(map::PEER_COUNTERS, PEERS)

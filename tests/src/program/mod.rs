@@ -205,8 +205,6 @@ pub fn run(object: &Path, rows: &[Row]) -> Result<BTreeMap<&'static str, String>
         let mut bench = Bench::new(object, Setup::TestRun)?;
         for row in rows {
             if bench.setup() != row.setup {
-                // The old device goes first: both have the same name.
-                drop(bench);
                 bench = Bench::new(object, row.setup)?;
             }
             let complaints: Vec<String> =
