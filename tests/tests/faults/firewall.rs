@@ -28,7 +28,7 @@ const PROMISE_OF_GUESTS: Duration = Duration::from_secs(4);
 const SLOW_PROMISE: Duration = Duration::from_secs(40);
 
 /// How often a machine that others use too may try to keep it.
-const ATTEMPTS: usize = 3;
+const ATTEMPTS: usize = 5;
 
 /// How long packets in queues may take to arrive.
 const DRAINED: Duration = Duration::from_secs(10);

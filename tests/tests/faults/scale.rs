@@ -19,7 +19,7 @@ use relay_tests::{
 use relay_user::{kernel::wireguard::kernel_available, key::PublicKey};
 use serde_json::json;
 
-use crate::{settled, star::Star, status};
+use crate::{busy, settled, star::Star, status};
 
 const PEERS: usize = 1000;
 
@@ -86,6 +86,7 @@ fn milliseconds(time: Duration) -> u64 {
 
 #[test]
 fn a_thousand_peers() -> Result<()> {
+    let _busy = busy();
     let live = live();
     let star = Star::new(live)?;
     let mut hub = Relay::init(&star.hub, &binary()?)?;
@@ -159,9 +160,12 @@ fn a_thousand_peers() -> Result<()> {
     let shaken = handshakes()?;
     ensure!(shaken.keys().eq(shook.keys()), "the hub has other peers");
     for (before, after) in shook.values().zip(shaken.values()) {
-        // Both are rounded to seconds, so one is missing.
+        // Both are rounded to seconds, so one is missing; gotatun's may be a second off.
         let due = *before != 0 && *after >= before + REKEY.as_secs() - 1;
-        ensure!(after == before || due, "somebody had to shake hands anew: {before}, then {after}");
+        ensure!(
+            after.abs_diff(*before) <= 1 || due,
+            "somebody had to shake hands anew: {before}, then {after}"
+        );
     }
     ping_all(star.peers.first().context("nobody")?, &[address(live - 1)])?;
     let pid = status(&hub)?["pid"].as_u64().context("no pid")?;

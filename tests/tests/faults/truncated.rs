@@ -4,7 +4,7 @@
 use anyhow::{Result, ensure};
 use relay_tests::{guest, netns::Netns};
 
-use crate::{hub, status};
+use crate::{busy, hub, status};
 
 /// Where to cut; the whole file and its last newline are no cut. In a guest, where a reload takes ten times as long, at the
 /// end of each line, where what is left may be valid, and here and there within.
@@ -22,6 +22,7 @@ fn allowed(machine: &Netns) -> Result<Vec<String>> {
 
 #[test]
 fn cut_off_at_every_byte() -> Result<()> {
+    let _busy = busy();
     let machine = Netns::new("cut")?;
     let hub = hub(&machine)?;
     let whole = hub.edit("[interface]", "[interface]")?;
