@@ -2,9 +2,12 @@
 //!
 //! A script in mount and network namespaces of its own; its file system is gone with them.
 
-use std::process::{Command, Stdio};
+use std::{
+    process::{Command, Stdio},
+    time::Duration,
+};
 
-use relay_tests::lab::relay::binary;
+use relay_tests::{guest::patience, lab::relay::binary};
 
 const SCRIPT: &str = r#"
 set -euo pipefail
@@ -48,7 +51,7 @@ fn a_full_or_read_only_disk_or_one_without_inodes_leaves_the_old_file() {
     let errors = tempfile::NamedTempFile::new().expect("file");
     let output = Command::new("unshare")
         .args(["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"])
-        .args(["timeout", "60", "bash", "-c", SCRIPT])
+        .args(["timeout", &patience(Duration::from_secs(60)).as_secs().to_string(), "bash", "-c", SCRIPT])
         .env("RELAY", binary().expect("relay"))
         .env("ERRORS", errors.path())
         .stdin(Stdio::null())

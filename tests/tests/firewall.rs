@@ -122,8 +122,8 @@ fn iptables_chains_are_opened_and_closed() {
 #[test]
 fn legacy_iptables_chains_are_opened_and_closed() {
     in_host(|| async {
-        run("iptables-legacy -P FORWARD DROP")?;
-        run("iptables-legacy -P INPUT DROP")?;
+        run("iptables-legacy -w -P FORWARD DROP")?;
+        run("iptables-legacy -w -P INPUT DROP")?;
         run("ip6tables-legacy -A FORWARD -j DROP")?;
         open_and_close(3).await
     });

@@ -8,9 +8,11 @@ use std::{
     os::unix::fs::{PermissionsExt as _, symlink},
     path::Path,
     process::{Command, Output},
+    time::Duration,
 };
 
 use ipnet::IpNet;
+use relay_tests::guest::patience;
 use relay_user::{
     desired::{BackendChoice, Desired, FastPathMode, Firewall, Hub, Peer, Role, Uplink},
     key::PrivateKey,
@@ -168,7 +170,8 @@ fn run(script: &str, lan: &[(&str, &str)], env: &[(&str, &str)]) -> Output {
     }
     let output = Command::new("unshare")
         .args(["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"])
-        .args(["timeout", "120", "bash", "-c", &format!("{PICTURE}{script}")])
+        .args(["timeout", &patience(Duration::from_secs(120)).as_secs().to_string()])
+        .args(["bash", "-c", &format!("{PICTURE}{script}")])
         .env("FOLDER", folder.path())
         .envs(lan.iter().copied())
         .envs(env.iter().copied())

@@ -91,8 +91,9 @@ impl Meter {
 }
 
 /// So that TUN behaves as WireGuard does (no redirects, no link-local address), ICMP is not rationed and sources are judged
-/// as WireGuard leaves them.
-const SYSCTLS: [(&str, &str); 13] = [
+/// as WireGuard leaves them. A first fragment that stays alone is told of by the kernel half a minute later, amid other rows;
+/// here it is not.
+const SYSCTLS: [(&str, &str); 15] = [
     ("ipv4/ip_forward", "1"),
     ("ipv6/conf/all/forwarding", "1"),
     ("ipv4/conf/all/send_redirects", "0"),
@@ -100,6 +101,8 @@ const SYSCTLS: [(&str, &str); 13] = [
     ("ipv4/conf/all/rp_filter", "0"),
     ("ipv4/conf/wg0/rp_filter", "0"),
     ("ipv4/icmp_ratemask", "0"),
+    ("ipv4/ipfrag_time", "3600"),
+    ("ipv6/ip6frag_time", "3600"),
     ("ipv6/icmp/ratelimit", "0"),
     ("ipv6/icmp/ratemask", "\n"),
     ("ipv6/conf/wg0/addr_gen_mode", "1"),

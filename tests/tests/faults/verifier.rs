@@ -1,13 +1,13 @@
 //! A program that the kernel's verifier refuses: the kernel forwards, and status keeps the verifier's last words.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Command};
 
 use anyhow::{Context as _, Result, ensure};
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
 use relay_common::program;
 use relay_tests::{
     lab::relay::{self, Relay, programs_on},
-    netns::{Netns, wait_for},
+    netns::{Netns, checked, wait_for},
 };
 use relay_user::kernel::datapath::EMBEDDED;
 
@@ -39,8 +39,10 @@ fn refused_relay(folder: &Path) -> Result<std::path::PathBuf> {
         .context("relay does not have the object of these tests")?;
     let instruction = at + first_instruction()?;
     binary[instruction..instruction + UNREADABLE.len()].copy_from_slice(&UNREADABLE);
-    let path = folder.join("relay");
-    fs::write(&path, binary)?;
+    let (bytes, path) = (folder.join("bytes"), folder.join("relay"));
+    fs::write(&bytes, binary)?;
+    // By another process, of which no child that another test has just forked has a file open: it could not be run then.
+    checked(Command::new("cp").args([&bytes, &path]))?;
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
     Ok(path)
 }

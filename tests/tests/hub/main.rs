@@ -42,7 +42,9 @@ fn machine(role: &str) -> Result<Netns> {
     ))?;
     // The kernel tells of a carrier up to a second after it is there.
     wait_for("the carrier", DEADLINE, || {
-        ensure!(machine.run("ip link show dev eth0")?.contains("state UP"));
+        for end in ["eth0", "far"] {
+            ensure!(machine.run(&format!("ip link show dev {end}"))?.contains("state UP"), "{end}");
+        }
         Ok(())
     })?;
     Ok(machine)

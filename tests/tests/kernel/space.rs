@@ -22,6 +22,13 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// How often a condition is looked at while it is waited for.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// Whether the kernel knows a UDP socket on that port in this namespace.
+pub(crate) fn is_bound(port: u16) -> Result<bool> {
+    let local = format!(":{port:04X} ");
+    let sockets = ["udp", "udp6"].map(|table| fs::read_to_string(format!("/proc/thread-self/net/{table}")));
+    Ok(sockets.into_iter().collect::<Result<String, _>>()?.contains(&local))
+}
+
 /// Runs one case on a thread of its own in new network and mount namespaces, with an empty /run and a /sys that
 /// matches. Commands and threads that the case starts live in the same namespaces.
 pub(crate) fn isolated<Case>(case: impl FnOnce() -> Case + Send + 'static)

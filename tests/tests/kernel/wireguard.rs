@@ -15,7 +15,7 @@ use relay_user::{
 };
 
 use crate::{
-    space::{Background, isolated, run, until},
+    space::{Background, is_bound, isolated, run, until},
     tunnel::{Tunnel, has_kernel_wireguard, key, name, net, on_both_backends, peer},
 };
 
@@ -150,13 +150,6 @@ async fn thousand_prefixes(backend: Backend) -> Result<()> {
         assert!(device.peers[&key(1)].preshared_key.as_ref() == Some(&preshared));
     }
     Ok(())
-}
-
-/// Whether the kernel knows a UDP socket on that port in this namespace.
-fn is_bound(port: u16) -> Result<bool> {
-    let local = format!(":{port:04X} ");
-    let sockets = ["udp", "udp6"].map(|table| fs::read_to_string(format!("/proc/thread-self/net/{table}")));
-    Ok(sockets.into_iter().collect::<Result<String, _>>()?.contains(&local))
 }
 
 /// gotatun takes the port it failed to bind for the one it has, and says yes to the next attempt without making one.

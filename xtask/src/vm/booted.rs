@@ -150,8 +150,10 @@ fn tree(env: &Env, kernel: &Kernel, programs: &Programs, packages: &Path) -> Res
     );
     tree.put(units.join("laboratory.service"), Entry::Text(UNIT.into()));
     tree.put(wants.join("laboratory.service"), Entry::Link("../laboratory.service".into()));
-    // It would ask for a name where results are told.
-    tree.put(units.join("serial-getty@ttyS0.service"), Entry::Link("/dev/null".into()));
+    // One would ask for a name where results are told, the others change the disk twice a day.
+    for unit in ["serial-getty@ttyS0.service", "apt-daily.timer", "apt-daily-upgrade.timer"] {
+        tree.put(units.join(unit), Entry::Link("/dev/null".into()));
+    }
     Ok(tree)
 }
 
