@@ -30,7 +30,7 @@ pub use verdict::Verdict;
 /// (`/sys/fs/bpf/relay/<interface>/<LAYOUT>/`); a loader refuses an object whose number is not its own.
 ///
 /// The feature `next-layout` makes the next one, which tests upgrade to and come back from.
-pub const LAYOUT: u32 = 4 + cfg!(feature = "next-layout") as u32;
+pub const LAYOUT: u32 = 5 + cfg!(feature = "next-layout") as u32;
 
 /// How many peers have counters and take the fast path. Slots run from 0 to `MAX_PEERS - 1`; what does not fit goes
 /// by the kernel's own path.
@@ -66,7 +66,8 @@ pub mod map {
     /// Array, [`crate::Direct::PLACES`] entries of [`crate::Direct`], which can be mapped into memory: single IPv4
     /// addresses, each at the place that its lower half says.
     pub const DIRECT4: &str = "DIRECT4";
-    /// Hash `[u8; 4]` → [`crate::Route`]: single IPv4 addresses whose place in DIRECT4 another one has.
+    /// Hash `[u8; 4]` → [`crate::Route`]: single IPv4 addresses whose place in DIRECT4 another one has; not asked while
+    /// [`crate::Switches::all_direct`].
     pub const HOSTS4: &str = "HOSTS4";
     /// Hash `[u8; 16]` → [`crate::Route`]: single IPv6 addresses.
     pub const HOSTS6: &str = "HOSTS6";

@@ -14,9 +14,12 @@ pub struct Switches {
     /// 1 while verdicts are traced, as [`Trace`] says. Set by the tracer, cleared by it or, past [`Trace::until`], by the
     /// program.
     pub trace: u32,
+    /// 1 while every single IPv4 address has its place in DIRECT4, so that HOSTS4 is not asked for the others. Written by
+    /// whoever keeps the interface.
+    pub all_direct: u32,
 }
 
-const _: () = assert!(size_of::<Switches>() == 8);
+const _: () = assert!(size_of::<Switches>() == 12);
 
 /// Which verdicts are told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]

@@ -15,6 +15,7 @@ mutants! {
     BROADCAST_FORWARDED = "mutant-broadcast-forwarded";
     CHECKSUM_CARRY_LOST = "mutant-checksum-carry-lost";
     CHECKSUM_UNCHECKED = "mutant-checksum-unchecked";
+    CROWDED_FORGOTTEN = "mutant-crowded-forgotten";
     EVERYBODY_TRACED = "mutant-everybody-traced";
     EVERY_VERDICT_TRACED = "mutant-every-verdict-traced";
     FRAGMENTS_FORWARDED = "mutant-fragments-forwarded";

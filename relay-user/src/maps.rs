@@ -32,6 +32,10 @@ pub struct DatapathState {
     pub lans: BTreeMap<IpNet, Route>,
     /// Whether the fast path is switched on.
     pub enabled: bool,
+    /// Whether the program takes DIRECT4 for all of the single IPv4 addresses.
+    pub all_direct: bool,
+    /// Whether HOSTS4 holds some of them.
+    pub crowded: bool,
 }
 
 /// One write to one map.
@@ -39,6 +43,8 @@ pub struct DatapathState {
 pub enum MapChange {
     /// Switch the fast path on or off.
     Enable(bool),
+    /// Whether the program may take DIRECT4 for all of the single IPv4 addresses.
+    AllDirect(bool),
     /// Zero the slot's counters, then say whose they are.
     AssignSlot(PublicKey, PeerSlot),
     /// Nobody's counters any more.

@@ -21,6 +21,7 @@ const MUTANTS: &[(&str, &[&str])] = &[
         &["v4 TTL falls by one, its checksum with it", "v4 checksum is right for every carry"],
     ),
     ("mutant-checksum-unchecked", &["v4 wrong header checksum is the stack's"]),
+    ("mutant-crowded-forgotten", &["an address is told from its neighbours in the table"]),
     ("mutant-every-verdict-traced", &["only the chosen verdicts are told"]),
     ("mutant-everybody-traced", &["only the chosen peer's packets are told"]),
     ("mutant-fragments-forwarded", &["v4 fragments are the stack's", "v6 fragments are the stack's"]),

@@ -2,11 +2,11 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr},
 };
 
 use ipnet::IpNet;
-use relay_common::{PeerSlot, Route};
+use relay_common::{Direct, PeerSlot, Route};
 
 use super::{Kind, capacity};
 use crate::{
@@ -21,6 +21,9 @@ use crate::{
 /// off first and on last; what goes to the stack before anything else; what leads to a slot is removed before the slot
 /// changes hands; exceptions go only after what they were exceptions from. Where a map has no room for both the old and
 /// the new, the fast path is off meanwhile and what goes, goes first.
+///
+/// Where addresses of one place in DIRECT4 were and shall be are asked for in HOSTS4 too; that they need not be any more is
+/// seen when the maps are read next.
 #[must_use]
 pub fn diff(maps: &Maps, enabled: bool, state: &DatapathState) -> Vec<MapChange> {
     diff_within(capacity, maps, enabled, state)
@@ -33,6 +36,10 @@ pub(super) fn diff_within(
     state: &DatapathState,
 ) -> Vec<MapChange> {
     let mut changes = Vec::new();
+    let all_direct = all_direct(maps, state);
+    if state.all_direct != all_direct {
+        changes.push(MapChange::AllDirect(all_direct));
+    }
     let crowded = is_crowded(capacity, maps, state);
     let on_meanwhile = state.enabled && enabled && !crowded;
     if state.enabled && !on_meanwhile {
@@ -77,6 +84,20 @@ pub(super) fn diff_within(
         changes.push(MapChange::Enable(true));
     }
     changes
+}
+
+/// Whether each single IPv4 address has a place of its own in DIRECT4, before the changes, after, and in between.
+fn all_direct(maps: &Maps, state: &DatapathState) -> bool {
+    let mut taken = vec![false; Direct::PLACES as usize];
+    let mut has_place = |address: Ipv4Addr| {
+        let taken = &mut taken[Direct::place(address.octets()) as usize];
+        !address.is_unspecified() && !std::mem::replace(taken, true)
+    };
+    !state.crowded
+        && side_by_side(&maps.hosts, &state.hosts).all(|(address, ..)| match address {
+            IpAddr::V4(address) => has_place(*address),
+            IpAddr::V6(_) => true,
+        })
 }
 
 /// Whether a map would be too small for what it holds and what it shall hold together.

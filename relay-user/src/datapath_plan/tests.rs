@@ -330,6 +330,35 @@ fn a_map_without_room_for_both_is_changed_while_off() {
 }
 
 #[test]
+fn addresses_of_one_place_are_looked_for_in_the_hash_map() {
+    let hosts = |list: &[&str]| -> BTreeMap<IpAddr, Route> {
+        list.iter().map(|text| (text.parse().expect(text), Route::STACK)).collect()
+    };
+    type Row<'a> = (&'a str, &'a [&'a str], &'a [&'a str], bool, bool);
+    let rows: [Row<'_>; 8] = [
+        ("nobody", &[], &[], false, true),
+        ("each its place", &["10.9.0.2", "10.77.0.3"], &["10.9.0.2"], false, true),
+        ("IPv6 has none", &["fd00::2", "fd01::2"], &[], false, true),
+        ("one place for two", &["10.9.0.2", "10.77.0.2"], &["10.9.0.2", "10.77.0.2"], false, false),
+        ("one comes", &["10.9.0.2"], &["10.9.0.2", "10.77.0.2"], false, false),
+        ("one comes for another", &["10.9.0.2"], &["10.77.0.2"], false, false),
+        ("left in the hash map", &["10.9.0.2"], &["10.9.0.2"], true, false),
+        ("0.0.0.0 has no place", &[], &["0.0.0.0"], false, false),
+    ];
+    for (name, held, wanted, crowded, expected) in rows {
+        for said in [true, false] {
+            let state =
+                DatapathState { hosts: hosts(held), all_direct: said, crowded, ..DatapathState::default() };
+            let maps = Maps { hosts: hosts(wanted), ..Maps::default() };
+            let changes = diff(&maps, false, &state);
+            let first = changes.first().filter(|change| matches!(change, MapChange::AllDirect(_)));
+            let needed = MapChange::AllDirect(expected);
+            assert_eq!(first, (said != expected).then_some(&needed), "{name}, said {said}");
+        }
+    }
+}
+
+#[test]
 fn slots() {
     let wanted = |numbers: &[u8]| hub(numbers.iter().map(|&n| peer(n, &[&format!("10.9.0.{n}")], &[])));
     type Slots = Vec<(u8, PeerSlot)>;
@@ -369,6 +398,7 @@ fn performed(state: &DatapathState, changes: &[MapChange]) -> DatapathState {
     for change in changes {
         match change {
             MapChange::Enable(enabled) => state.enabled = *enabled,
+            MapChange::AllDirect(all) => state.all_direct = *all,
             MapChange::AssignSlot(key, slot) => drop(state.slots.insert(*key, *slot)),
             MapChange::FreeSlot(key) => drop(state.slots.remove(key)),
             MapChange::SetHost(address, route) => drop(state.hosts.insert(*address, *route)),
@@ -431,6 +461,8 @@ fn every_step_is_harmless_and_the_last_one_arrives() {
                     hosts: maps.hosts.clone(),
                     lans: maps.lans.clone(),
                     enabled,
+                    all_direct: true,
+                    crowded: false,
                 };
                 assert_eq!(end, wanted, "{from} to {to}");
                 assert_eq!(diff(&maps, enabled, &end), [], "{from} to {to}, a second time");

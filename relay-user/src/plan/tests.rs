@@ -102,8 +102,14 @@ fn settled(desired: &Desired) -> Observed {
         &observed.routes,
         &BTreeMap::new(),
     );
-    observed.maps =
-        Some(DatapathState { slots: maps.slots, hosts: maps.hosts, lans: maps.lans, enabled: true });
+    observed.maps = Some(DatapathState {
+        slots: maps.slots,
+        hosts: maps.hosts,
+        lans: maps.lans,
+        enabled: true,
+        all_direct: true,
+        crowded: false,
+    });
     observed
 }
 

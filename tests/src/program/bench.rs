@@ -136,16 +136,20 @@ impl Bench {
         let (trace, traced) = given.trace;
         let mut asked: Array<_, [u64; 2]> = self.map(map::TRACE)?.try_into()?;
         asked.set(0, bytemuck::cast::<_, [u64; 2]>(trace), 0)?;
-        let mut switches: Array<_, u64> = self.map(map::SWITCHES)?.try_into()?;
-        let set = Switches { fast_path: given.enabled.into(), trace: traced.into() };
-        switches.set(0, bytemuck::cast::<_, u64>(set), 0)?;
+        let mut switches: Array<_, [u32; 3]> = self.map(map::SWITCHES)?.try_into()?;
+        let set = Switches {
+            fast_path: given.enabled.into(),
+            trace: traced.into(),
+            all_direct: given.all_direct.into(),
+        };
+        switches.set(0, bytemuck::cast::<_, [u32; 3]>(set), 0)?;
         let mut outcome = match self.setup {
             Setup::TestRun => self.test_run(given)?,
             Setup::Tun { .. } => self.through_device(given)?,
         };
         outcome.counters = self.moved()?;
         outcome.told = self.told()?;
-        let switches: Array<_, u64> = self.map(map::SWITCHES)?.try_into()?;
+        let switches: Array<_, [u32; 3]> = self.map(map::SWITCHES)?.try_into()?;
         outcome.traced = bytemuck::cast::<_, Switches>(switches.get(&0, 0)?).trace != 0;
         if self.setup != Setup::TestRun {
             if outcome.counters.verdicts.contains_key(&Verdict::Redirected) {

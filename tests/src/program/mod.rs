@@ -88,6 +88,8 @@ pub struct Given {
     pub ethertype: u16,
     /// Whether the fast path is on.
     pub enabled: bool,
+    /// Whether the table is said to have every single IPv4 address.
+    pub all_direct: bool,
     /// What a tracer has asked for, and whether the trace is switched on.
     pub trace: (Trace, bool),
     /// `gso_segs` and `gso_size` of the packet, for BPF_PROG_TEST_RUN.
@@ -118,7 +120,8 @@ impl Case {
         let out = packet.clone();
         let header = VnetHeader::default();
         let trace = (Trace::default(), false);
-        let given = Given { packet, ethertype, enabled: true, trace, merged: None, header };
+        let given =
+            Given { packet, ethertype, enabled: true, all_direct: false, trace, merged: None, header };
         Self {
             label: label.to_string(),
             given,

@@ -24,6 +24,7 @@ pub(super) fn rows() -> Vec<Row> {
             "an address is told from its neighbours in the table",
             both(neighbourhood::<Ipv4>, neighbourhood::<Ipv6>),
         ),
+        row("the table answers alone while it has all", all_direct()),
         row("the hub's own addresses are the stack's", both(local::<Ipv4>, local::<Ipv6>)),
         row("the subnet's broadcast is the stack's", broadcast()),
         row("an unknown destination is the stack's", both(nowhere::<Ipv4>, nowhere::<Ipv6>)),
@@ -67,6 +68,24 @@ fn neighbourhood<I: Family>() -> Vec<Case> {
         punted::<I>(Place::Phone, Place::Alone, Verdict::UnknownDestination),
         punted::<I>(Place::Alone, Place::Phone, Verdict::UnknownSource),
     ]
+}
+
+/// What is not in the table is in no map but that of prefixes. Of IPv6 there is no table.
+fn all_direct() -> Vec<Case> {
+    let mut cases = vec![
+        forwarded::<Ipv4>(Place::Phone, Place::Home, (PHONE, HOME)),
+        forwarded::<Ipv4>(Place::Phone, Place::Nas, (PHONE, HOME)),
+        forwarded::<Ipv4>(Place::Nas, Place::Phone, (HOME, PHONE)),
+        punted::<Ipv4>(Place::Phone, Place::Nobody, Verdict::UnknownDestination),
+        punted::<Ipv4>(Place::Phone, Place::Twin, Verdict::UnknownDestination),
+        punted::<Ipv4>(Place::Twin, Place::Phone, Verdict::UnknownSource),
+        forwarded::<Ipv6>(Place::Phone, Place::Twin, (PHONE, LAPTOP)),
+        forwarded::<Ipv6>(Place::Phone, Place::Nas, (PHONE, HOME)),
+    ];
+    for case in &mut cases {
+        case.given.all_direct = true;
+    }
+    cases
 }
 
 fn peers<I: Family>() -> Vec<Case> {

@@ -3,6 +3,7 @@
 use std::fs;
 
 use relay_common::LAYOUT;
+use relay_user::{datapath_plan::diff, maps::Maps};
 
 use super::*;
 
@@ -143,5 +144,50 @@ fn addresses_that_end_alike_keep_apart() {
         maps.apply(&[MapChange::RemoveHost(phone)])?;
         ensure!(held(&maps)? == [None; 3], "one of them stood twice");
         Ok(())
+    });
+}
+
+/// That HOSTS4 is to be asked is said before an address comes to stand there, and that it is not once it is empty.
+#[test]
+fn the_hash_map_is_asked_while_it_holds_something() {
+    in_namespaces(|| {
+        let mut tunnel = tunnel()?;
+        let mut maps = start(&interface(&tunnel)?, Hook::of_this_kernel())?.maps;
+        let [home, phone, twin] =
+            ["10.9.0.2", "10.9.0.3", "10.77.0.3"].map(|text| text.parse::<IpAddr>().expect(text));
+        // What must be done for just these to have a way, and does it.
+        let have = |maps: &mut PinnedMaps, hosts: &[IpAddr]| -> Result<Vec<MapChange>> {
+            let state = maps.read()?;
+            let slot = |host: &IpAddr| Route::peer(u32::from(*host == home));
+            let wanted = Maps {
+                slots: state.slots.clone(),
+                hosts: hosts.iter().map(|host| (*host, slot(host))).collect(),
+                lans: state.lans.clone(),
+                overflow: 0,
+            };
+            let changes = diff(&wanted, true, &state);
+            maps.apply(&changes)?;
+            let now = maps.read()?;
+            ensure!(now.hosts == wanted.hosts, "{changes:?} led to {:?}", now.hosts);
+            Ok(changes)
+        };
+        let (all, not_all) = ([MapChange::AllDirect(true)], [MapChange::AllDirect(false)]);
+
+        ensure!(have(&mut maps, &[home, phone])?.starts_with(&all));
+        pass(&mut tunnel, 1).context("all in the table")?;
+        ensure!(have(&mut maps, &[home, twin])?.starts_with(&not_all), "both had the place for a moment");
+        ensure!(have(&mut maps, &[home, twin])? == all);
+        ensure!(have(&mut maps, &[home, phone, twin])?.starts_with(&not_all));
+        pass(&mut tunnel, 2).context("the twin has the place")?;
+        ensure!(have(&mut maps, &[home, phone, twin])?.is_empty());
+        maps.apply(&all)?;
+        ensure!(have(&mut maps, &[home, phone, twin])? == not_all, "by hand, it was untrue");
+        ensure!(have(&mut maps, &[home, phone])? == [MapChange::RemoveHost(twin)]);
+        pass(&mut tunnel, 3).context("the place is free, and the phone still in the hash map")?;
+        ensure!(have(&mut maps, &[home, phone])?.is_empty());
+        ensure!(have(&mut maps, &[home])? == [MapChange::RemoveHost(phone)]);
+        ensure!(have(&mut maps, &[home])? == all);
+        ensure!(have(&mut maps, &[home, phone])? == [MapChange::SetHost(phone, Route::peer(0))]);
+        pass(&mut tunnel, 4).context("all in the table again")
     });
 }

@@ -20,11 +20,12 @@ fn entries_changed_by_hand() -> Result<()> {
         let before = maps.read()?;
         let home: IpAddr = "10.9.0.2".parse()?;
         let phone: IpAddr = "10.9.0.3".parse()?;
+        let twin: IpAddr = "10.77.0.3".parse()?;
         let lan = "192.168.40.0/24".parse()?;
         let (&homes, &phones) =
             (before.hosts.get(&home).context("home")?, before.hosts.get(&phone).context("phone")?);
         let key = *before.slots.keys().next().context("nobody has a slot")?;
-        let rows: [(&str, Vec<MapChange>); 8] = [
+        let rows: [(&str, Vec<MapChange>); 10] = [
             ("a way is gone", vec![MapChange::RemoveHost(home)]),
             (
                 "two ways are exchanged",
@@ -33,6 +34,8 @@ fn entries_changed_by_hand() -> Result<()> {
             ("a LAN is gone", vec![MapChange::RemoveLan(lan)]),
             ("a LAN leads to another", vec![MapChange::SetLan(lan, phones)]),
             ("a way for nobody's address", vec![MapChange::SetHost("203.0.113.9".parse()?, homes)]),
+            ("one for an address whose place another one has", vec![MapChange::SetHost(twin, homes)]),
+            ("the hash map is asked in vain", vec![MapChange::AllDirect(false)]),
             ("a LAN of nobody's", vec![MapChange::SetLan("203.0.113.0/24".parse()?, Route::STACK)]),
             ("a slot is nobody's", vec![MapChange::FreeSlot(key)]),
             ("it is switched off", vec![MapChange::Enable(false)]),

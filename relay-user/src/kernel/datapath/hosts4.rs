@@ -27,16 +27,19 @@ impl Hosts4 {
         Self { table, rest }
     }
 
-    /// Every address with its route; of one that stands in both, the table's, as `tunnel` has it.
-    pub(super) fn read(&self) -> Result<Vec<(IpAddr, Route)>, MapError> {
-        let rest = self.rest.entries()?.into_iter();
-        let rest = rest.filter(|(address, _)| !self.held_at(*address).is_of(*address));
+    /// Every address with its route; of one that stands in both, the table's, as `tunnel` has it. And whether the hash map
+    /// holds anything.
+    pub(super) fn read(&self) -> Result<(Vec<(IpAddr, Route)>, bool), MapError> {
+        let rest = self.rest.entries()?;
+        let crowded = !rest.is_empty();
+        let rest = rest.into_iter().filter(|(address, _)| !self.held_at(*address).is_of(*address));
         let rest = rest.map(|(address, route)| (address, bytemuck::cast(route)));
         let table = self.table.iter().filter_map(|place| {
             let entry = Direct::from_word(place.load(Ordering::Relaxed));
             Some((entry.address()?, entry.route()))
         });
-        Ok(rest.chain(table).map(|(address, route)| (IpAddr::from(address), route)).collect())
+        let hosts = rest.chain(table).map(|(address, route)| (IpAddr::from(address), route)).collect();
+        Ok((hosts, crowded))
     }
 
     /// Gives an address its route: in the table where its place is free, or its own.

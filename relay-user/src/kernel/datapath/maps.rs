@@ -103,9 +103,14 @@ impl PinnedMaps {
     }
 
     fn state(&self) -> Result<DatapathState, MapError> {
-        let mut state = DatapathState { enabled: self.switches.fast_path(), ..DatapathState::default() };
+        let mut state = DatapathState {
+            enabled: self.switches.fast_path(),
+            all_direct: self.switches.all_direct(),
+            ..DatapathState::default()
+        };
         state.slots = self.owners()?;
-        let mut hosts = self.hosts4.read()?;
+        let mut hosts;
+        (hosts, state.crowded) = self.hosts4.read()?;
         let hosts6 = self.hosts6.entries()?;
         hosts.extend(
             hosts6.into_iter().map(|(address, route)| (IpAddr::from(address), bytemuck::cast(route))),
@@ -199,6 +204,10 @@ impl PinnedMaps {
                 self.switches.set_fast_path(*enabled);
                 Ok(())
             }
+            MapChange::AllDirect(all) => {
+                self.switches.set_all_direct(*all);
+                Ok(())
+            }
             MapChange::AssignSlot(key, slot) => {
                 let cpus = aya::util::nr_cpus().map_err(|(_, error)| error)?;
                 self.peer_counters.set(*slot, PerCpuValues::try_from(vec![Words::default(); cpus])?, 0)?;
@@ -258,6 +267,7 @@ fn act(change: &MapChange) -> String {
     match change {
         MapChange::Enable(true) => "switch the fast path on".into(),
         MapChange::Enable(false) => "switch the fast path off".into(),
+        MapChange::AllDirect(_) => "say where single IPv4 addresses are".into(),
         MapChange::AssignSlot(key, slot) => format!("give peer {key} the counters in slot {slot}"),
         MapChange::FreeSlot(key) => format!("free the counters of peer {key}"),
         MapChange::SetHost(address, _) => format!("put {address} in the route map"),

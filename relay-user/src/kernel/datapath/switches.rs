@@ -20,6 +20,7 @@ pub(super) struct Switchboard {
 const WORDS: usize = size_of::<Switches>() / size_of::<u32>();
 const FAST_PATH: usize = offset_of!(Switches, fast_path) / size_of::<u32>();
 const TRACE: usize = offset_of!(Switches, trace) / size_of::<u32>();
+const ALL_DIRECT: usize = offset_of!(Switches, all_direct) / size_of::<u32>();
 
 impl Switchboard {
     pub(super) fn of(map: &MapData) -> io::Result<Self> {
@@ -40,5 +41,13 @@ impl Switchboard {
 
     pub(super) fn set_trace(&self, on: bool) {
         self.entry[TRACE].store(on.into(), Ordering::Relaxed);
+    }
+
+    pub(super) fn all_direct(&self) -> bool {
+        self.entry[ALL_DIRECT].load(Ordering::Relaxed) != 0
+    }
+
+    pub(super) fn set_all_direct(&self, all: bool) {
+        self.entry[ALL_DIRECT].store(all.into(), Ordering::Relaxed);
     }
 }

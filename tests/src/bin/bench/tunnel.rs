@@ -27,8 +27,10 @@ impl Tunnel {
             .with_context(|| format!("loading {}", object.display()))?;
         let mut tunnel = Self { ebpf };
         tunnel.fill(routes).context("filling the maps")?;
-        let mut switches: Array<_, u64> = tunnel.map(map::SWITCHES)?.try_into()?;
-        switches.set(0, bytemuck::cast::<_, u64>(Switches { fast_path: 1, trace: 0 }), 0)?;
+        // None of them has another one's place: `fill` sees to it.
+        let on = Switches { fast_path: 1, trace: 0, all_direct: 1 };
+        let mut switches: Array<_, [u32; 3]> = tunnel.map(map::SWITCHES)?.try_into()?;
+        switches.set(0, bytemuck::cast::<_, [u32; 3]>(on), 0)?;
         tunnel.program()?.load().context("loading the program `tunnel`")?;
         Ok(tunnel)
     }
