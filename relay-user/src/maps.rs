@@ -1,7 +1,10 @@
 //! What the maps of the fast path hold, as plain data: read by [`crate::kernel::datapath`], decided by
 //! [`crate::datapath_plan`].
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, Ipv4Addr},
+};
 
 use ipnet::IpNet;
 use relay_common::{PeerCounters, PeerSlot, Route, Verdict};
@@ -34,8 +37,8 @@ pub struct DatapathState {
     pub enabled: bool,
     /// Whether the program takes DIRECT4 for all of the single IPv4 addresses.
     pub all_direct: bool,
-    /// Whether HOSTS4 holds some of them.
-    pub crowded: bool,
+    /// Those of them that stand in HOSTS4.
+    pub crowded: BTreeSet<Ipv4Addr>,
 }
 
 /// One write to one map.

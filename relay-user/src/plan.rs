@@ -226,7 +226,7 @@ fn takes_away(change: &MapChange) -> bool {
         MapChange::Enable(on) => !on,
         MapChange::SetHost(_, route) | MapChange::SetLan(_, route) => *route == Route::STACK,
         MapChange::RemoveHost(_) | MapChange::RemoveLan(_) => true,
-        // The first of all, whatever it says: it holds before, between and after the others.
+        // The first of all, whatever it says: it is true of what the maps hold already.
         MapChange::AllDirect(_) => true,
         MapChange::AssignSlot(..) | MapChange::FreeSlot(_) => false,
     }

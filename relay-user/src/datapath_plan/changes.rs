@@ -1,6 +1,7 @@
 //! In which order the maps are changed to what they shall hold.
 
 use std::{
+    cell::LazyCell,
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr},
 };
@@ -8,7 +9,7 @@ use std::{
 use ipnet::IpNet;
 use relay_common::{Direct, PeerSlot, Route};
 
-use super::{Kind, capacity};
+use super::{Covers, Kind, capacity};
 use crate::{
     key::PublicKey,
     maps::{DatapathState, MapChange, Maps},
@@ -19,11 +20,12 @@ use crate::{
 ///
 /// At every moment in between, an address leads where it led, where it shall lead, or to the stack:
 /// off first and on last; what goes to the stack before anything else; what leads to a slot is removed before the slot
-/// changes hands; exceptions go only after what they were exceptions from. Where a map has no room for both the old and
+/// changes hands; exceptions go only after what they were exceptions from, and what goes from within a LAN, old or new, is one
+/// until then. Where a map has no room for both the old and
 /// the new, the fast path is off meanwhile and what goes, goes first.
 ///
-/// Where addresses of one place in DIRECT4 were and shall be are asked for in HOSTS4 too; that they need not be any more is
-/// seen when the maps are read next.
+/// Whoever writes to HOSTS4 sees to it that it is asked; that it need not be any more, and who can leave it, is seen when the
+/// maps are read next.
 #[must_use]
 pub fn diff(maps: &Maps, enabled: bool, state: &DatapathState) -> Vec<MapChange> {
     diff_within(capacity, maps, enabled, state)
@@ -36,9 +38,8 @@ pub(super) fn diff_within(
     state: &DatapathState,
 ) -> Vec<MapChange> {
     let mut changes = Vec::new();
-    let all_direct = all_direct(maps, state);
-    if state.all_direct != all_direct {
-        changes.push(MapChange::AllDirect(all_direct));
+    if state.all_direct != state.crowded.is_empty() {
+        changes.push(MapChange::AllDirect(state.crowded.is_empty()));
     }
     let crowded = is_crowded(capacity, maps, state);
     let on_meanwhile = state.enabled && enabled && !crowded;
@@ -47,8 +48,13 @@ pub(super) fn diff_within(
     }
     let given_away = given_away(&maps.slots, &state.slots);
     let keeps_owner = |slot: PeerSlot| !given_away.contains(&slot);
-    let hosts = ways(&maps.hosts, &state.hosts, keeps_owner);
-    let lans = ways(&maps.lans, &state.lans, keeps_owner);
+    let covers =
+        LazyCell::new(|| side_by_side(&maps.lans, &state.lans).map(|(lan, ..)| *lan).collect::<Covers>());
+    // While it is off, nothing leads anywhere; and what goes must make room.
+    let lies_in_a_lan =
+        |prefix: Option<IpNet>| !crowded && prefix.is_some_and(|it| covers.length(&it).is_some());
+    let hosts = ways(&maps.hosts, &state.hosts, keeps_owner, |host| lies_in_a_lan(Some((*host).into())));
+    let lans = ways(&maps.lans, &state.lans, keeps_owner, |lan| lies_in_a_lan(lan.supernet()));
 
     let set_host = |&(address, route): &(IpAddr, Route)| MapChange::SetHost(address, route);
     let set_lan = |&(lan, route): &(IpNet, Route)| MapChange::SetLan(lan, route);
@@ -80,24 +86,38 @@ pub(super) fn diff_within(
     changes.extend(hosts.to_peer.iter().map(set_host));
     changes.extend(lans.to_peer.iter().map(set_lan));
     changes.extend(at_last.into_iter().flatten());
+    changes.extend(can_move(maps, state).iter().map(set_host));
     if enabled && !on_meanwhile {
         changes.push(MapChange::Enable(true));
     }
     changes
 }
 
-/// Whether each single IPv4 address has a place of its own in DIRECT4, before the changes, after, and in between.
-fn all_direct(maps: &Maps, state: &DatapathState) -> bool {
+/// What stands in HOSTS4 though its place in DIRECT4 is nobody's, and stays as it is: written anew, it gets there.
+fn can_move(maps: &Maps, state: &DatapathState) -> Vec<(IpAddr, Route)> {
+    if state.crowded.is_empty() {
+        return Vec::new();
+    }
+    let place = |address: &Ipv4Addr| Direct::place(address.octets()) as usize;
     let mut taken = vec![false; Direct::PLACES as usize];
-    let mut has_place = |address: Ipv4Addr| {
-        let taken = &mut taken[Direct::place(address.octets()) as usize];
-        !address.is_unspecified() && !std::mem::replace(taken, true)
+    for (address, ..) in side_by_side(&maps.hosts, &state.hosts) {
+        if let IpAddr::V4(address) = address
+            && !state.crowded.contains(address)
+        {
+            taken[place(address)] = true;
+        }
+    }
+    let stays = |address: &Ipv4Addr| {
+        let address = IpAddr::from(*address);
+        let route = maps.hosts.get(&address).filter(|route| state.hosts.get(&address) == Some(route))?;
+        Some((address, *route))
     };
-    !state.crowded
-        && side_by_side(&maps.hosts, &state.hosts).all(|(address, ..)| match address {
-            IpAddr::V4(address) => has_place(*address),
-            IpAddr::V6(_) => true,
-        })
+    let with_a_place = state.crowded.iter().filter(|address| !address.is_unspecified());
+    with_a_place
+        .filter_map(|address| Some((place(address), stays(address)?)))
+        .filter(|(place, _)| !std::mem::replace(&mut taken[*place], true))
+        .map(|(_, way)| way)
+        .collect()
 }
 
 /// Whether a map would be too small for what it holds and what it shall hold together.
@@ -145,6 +165,7 @@ fn ways<K: Ord + Copy>(
     wanted: &BTreeMap<K, Route>,
     held: &BTreeMap<K, Route>,
     keeps_owner: impl Fn(PeerSlot) -> bool,
+    lies_in_a_lan: impl Fn(&K) -> bool,
 ) -> Ways<K> {
     let mut ways =
         Ways { to_stack: Vec::new(), remove: Vec::new(), to_peer: Vec::new(), remove_exceptions: Vec::new() };
@@ -159,10 +180,18 @@ fn ways<K: Ord + Copy>(
         }
         match (held.map(|held| held.slot()), wanted) {
             (Some(None), None) => ways.remove_exceptions.push(key),
+            (Some(Some(_)), None) if lies_in_a_lan(&key) => {
+                ways.to_stack.push((key, Route::STACK));
+                ways.remove_exceptions.push(key);
+            }
             (Some(Some(_)), None) => ways.remove.push(key),
             // The slot gets another owner, so nothing may lead to it meanwhile.
             (Some(Some(slot)), Some(wanted)) if wanted.slot().is_some() && !keeps_owner(slot) => {
-                ways.remove.push(key);
+                if lies_in_a_lan(&key) {
+                    ways.to_stack.push((key, Route::STACK));
+                } else {
+                    ways.remove.push(key);
+                }
             }
             _ => {}
         }

@@ -1,6 +1,8 @@
 //! Tables: what the maps shall hold, and the changes that bring them there.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use relay_common::Direct;
 
 use super::{changes::diff_within, *};
 use crate::{
@@ -330,31 +332,66 @@ fn a_map_without_room_for_both_is_changed_while_off() {
 }
 
 #[test]
-fn addresses_of_one_place_are_looked_for_in_the_hash_map() {
-    let hosts = |list: &[&str]| -> BTreeMap<IpAddr, Route> {
-        list.iter().map(|text| (text.parse().expect(text), Route::STACK)).collect()
-    };
-    type Row<'a> = (&'a str, &'a [&'a str], &'a [&'a str], bool, bool);
-    let rows: [Row<'_>; 8] = [
-        ("nobody", &[], &[], false, true),
-        ("each its place", &["10.9.0.2", "10.77.0.3"], &["10.9.0.2"], false, true),
-        ("IPv6 has none", &["fd00::2", "fd01::2"], &[], false, true),
-        ("one place for two", &["10.9.0.2", "10.77.0.2"], &["10.9.0.2", "10.77.0.2"], false, false),
-        ("one comes", &["10.9.0.2"], &["10.9.0.2", "10.77.0.2"], false, false),
-        ("one comes for another", &["10.9.0.2"], &["10.77.0.2"], false, false),
-        ("left in the hash map", &["10.9.0.2"], &["10.9.0.2"], true, false),
-        ("0.0.0.0 has no place", &[], &["0.0.0.0"], false, false),
+fn who_stands_in_the_hash_map_leaves_it_for_a_free_place() {
+    let address = |text: &&str| -> IpAddr { text.parse().expect(text) };
+    let hosts =
+        |list: &[&str]| list.iter().map(|text| (address(text), Route::STACK)).collect::<BTreeMap<_, _>>();
+    let (asked, not_asked) = ("asked", "not asked");
+    type Row<'a> = (&'a str, &'a [&'a str], &'a [&'a str], &'a [&'a str], &'a str, &'a [&'a str]);
+    let rows: [Row<'_>; 9] = [
+        ("nothing to say", &[], &[], &[], not_asked, &[]),
+        ("fresh maps", &[], &[], &[], asked, &["not asked"]),
+        (
+            "two of one place",
+            &["10.9.0.2", "10.77.0.2"],
+            &["10.9.0.2", "10.77.0.2"],
+            &["10.77.0.2"],
+            asked,
+            &[],
+        ),
+        (
+            "it is not true",
+            &["10.9.0.2", "10.77.0.2"],
+            &["10.9.0.2", "10.77.0.2"],
+            &["10.77.0.2"],
+            not_asked,
+            &["asked"],
+        ),
+        ("one goes", &["10.9.0.2", "10.77.0.2"], &["10.77.0.2"], &["10.77.0.2"], asked, &["- 10.9.0.2"]),
+        ("one is gone", &["10.77.0.2"], &["10.77.0.2"], &["10.77.0.2"], asked, &["+ 10.77.0.2"]),
+        (
+            "one is gone, one comes",
+            &["10.77.0.2"],
+            &["10.8.0.2", "10.77.0.2"],
+            &["10.77.0.2"],
+            asked,
+            &["+ 10.8.0.2"],
+        ),
+        (
+            "it goes itself",
+            &["10.9.0.2", "10.77.0.2"],
+            &["10.9.0.2"],
+            &["10.77.0.2"],
+            asked,
+            &["- 10.77.0.2"],
+        ),
+        ("0.0.0.0 has no place", &["0.0.0.0"], &["0.0.0.0"], &["0.0.0.0"], asked, &[]),
     ];
-    for (name, held, wanted, crowded, expected) in rows {
-        for said in [true, false] {
-            let state =
-                DatapathState { hosts: hosts(held), all_direct: said, crowded, ..DatapathState::default() };
-            let maps = Maps { hosts: hosts(wanted), ..Maps::default() };
-            let changes = diff(&maps, false, &state);
-            let first = changes.first().filter(|change| matches!(change, MapChange::AllDirect(_)));
-            let needed = MapChange::AllDirect(expected);
-            assert_eq!(first, (said != expected).then_some(&needed), "{name}, said {said}");
-        }
+    for (name, held, wanted, crowded, said, expected) in rows {
+        let state = DatapathState {
+            hosts: hosts(held),
+            all_direct: said == not_asked,
+            crowded: crowded.iter().map(|text| text.parse().expect(text)).collect(),
+            ..DatapathState::default()
+        };
+        let changes = diff(&Maps { hosts: hosts(wanted), ..Maps::default() }, false, &state);
+        let words = changes.iter().map(|change| match change {
+            MapChange::AllDirect(all) => (if *all { not_asked } else { asked }).to_owned(),
+            MapChange::SetHost(address, _) => format!("+ {address}"),
+            MapChange::RemoveHost(address) => format!("- {address}"),
+            other => format!("{other:?}"),
+        });
+        assert_eq!(words.collect::<Vec<_>>(), expected, "{name}");
     }
 }
 
@@ -401,8 +438,16 @@ fn performed(state: &DatapathState, changes: &[MapChange]) -> DatapathState {
             MapChange::AllDirect(all) => state.all_direct = *all,
             MapChange::AssignSlot(key, slot) => drop(state.slots.insert(*key, *slot)),
             MapChange::FreeSlot(key) => drop(state.slots.remove(key)),
-            MapChange::SetHost(address, route) => drop(state.hosts.insert(*address, *route)),
-            MapChange::RemoveHost(address) => drop(state.hosts.remove(address)),
+            MapChange::SetHost(address, route) => {
+                if let IpAddr::V4(address) = address {
+                    stand(&mut state, *address);
+                }
+                state.hosts.insert(*address, *route);
+            }
+            MapChange::RemoveHost(address) => {
+                state.hosts.remove(address);
+                state.crowded.retain(|crowded| crowded != address);
+            }
             MapChange::SetLan(lan, route) => drop(state.lans.insert(*lan, *route)),
             MapChange::RemoveLan(lan) => drop(state.lans.remove(lan)),
         }
@@ -410,12 +455,29 @@ fn performed(state: &DatapathState, changes: &[MapChange]) -> DatapathState {
     state
 }
 
+/// Where a single address comes to stand: `kernel::datapath::hosts4` as a model.
+fn stand(state: &mut DatapathState, address: Ipv4Addr) {
+    let place = |address: &Ipv4Addr| Direct::place(address.octets());
+    let in_the_table = state.hosts.keys().filter_map(|host| match host {
+        IpAddr::V4(host) => Some(host).filter(|host| !state.crowded.contains(host)),
+        IpAddr::V6(_) => None,
+    });
+    if in_the_table.filter(|host| **host != address).any(|host| place(host) == place(&address)) {
+        state.all_direct = false;
+        state.crowded.insert(address);
+    } else {
+        state.crowded.remove(&address);
+    }
+}
+
 /// Where an address leads, by the key of its peer; `None` for the stack.
 fn leads_to(state: &DatapathState, address: IpAddr) -> Option<PublicKey> {
     let lan = || {
         state.lans.iter().filter(|(lan, _)| lan.contains(&address)).max_by_key(|(lan, _)| lan.prefix_len())
     };
-    let route = state.hosts.get(&address).or_else(|| lan().map(|(_, route)| route))?;
+    let is_hidden = state.all_direct && state.crowded.iter().any(|crowded| *crowded == address);
+    let host = state.hosts.get(&address).filter(|_| !is_hidden);
+    let route = host.or_else(|| lan().map(|(_, route)| route))?;
     let slot = route.slot()?;
     state.slots.iter().find(|(_, held)| **held == slot).map(|(key, _)| *key)
 }
@@ -436,17 +498,29 @@ fn states() -> Vec<(Desired, Device, Vec<KernelRoute>)> {
         ),
         (hub([home()]), all.clone(), vec![route("192.168.40.64/26", Some(ETH0), UNICAST)]),
         (hub([home()]), all.clone(), vec![route("192.168.40.0/24", Some(ETH0), UNICAST)]),
-        (hub([peer(2, &["10.9.0.2"], &["192.168.40.0/26"])]), all, vec![]),
+        (hub([peer(2, &["10.9.0.2"], &["192.168.40.0/26"])]), all.clone(), vec![]),
+        // Addresses that end alike have one place, in the LAN of another too.
+        (
+            hub([peer(1, &["10.77.0.2"], &["192.168.0.0/16"]), peer(2, &["192.168.0.2"], &[])]),
+            all.clone(),
+            vec![],
+        ),
+        (hub([home(), peer(2, &["10.77.0.2"], &[]), peer(3, &["10.9.0.3", "10.77.0.3"], &[])]), all, vec![]),
     ]
 }
 
 #[test]
 fn every_step_is_harmless_and_the_last_one_arrives() {
     let addresses: Vec<IpAddr> =
-        ["10.9.0.1", "10.9.0.2", "10.9.0.3", "10.9.0.255", "192.168.40.1", "192.168.40.70", "192.168.40.200"]
+        ["10.9.0.1", "10.9.0.2", "10.9.0.3", "10.77.0.2", "10.77.0.3", "10.9.0.255", "192.168.40.1"]
             .iter()
+            .chain(&["192.168.40.70", "192.168.40.200", "192.168.0.2"])
             .map(|text| text.parse().expect("an address"))
             .collect();
+    let place = |host: &IpAddr| match host {
+        IpAddr::V4(host) => Some(Direct::place(host.octets())),
+        IpAddr::V6(_) => None,
+    };
     for (from, (before, before_device, before_routes)) in states().iter().enumerate() {
         let empty = DatapathState::default();
         let maps = desired_maps(before, Some(before_device), WG0, before_routes, &empty.slots);
@@ -461,11 +535,17 @@ fn every_step_is_harmless_and_the_last_one_arrives() {
                     hosts: maps.hosts.clone(),
                     lans: maps.lans.clone(),
                     enabled,
-                    all_direct: true,
-                    crowded: false,
+                    ..end.clone()
                 };
                 assert_eq!(end, wanted, "{from} to {to}");
-                assert_eq!(diff(&maps, enabled, &end), [], "{from} to {to}, a second time");
+                // Who can leave the hash map does so next, and then it need not be asked.
+                let moved = performed(&end, &diff(&maps, enabled, &end));
+                let settled = performed(&moved, &diff(&maps, enabled, &moved));
+                assert_eq!(diff(&maps, enabled, &settled), [], "{from} to {to}, once more");
+                let places: BTreeSet<_> = maps.hosts.keys().filter_map(place).collect();
+                let single = maps.hosts.keys().filter_map(place).count();
+                assert_eq!(settled.crowded.len(), single - places.len(), "{from} to {to}: {settled:?}");
+                assert_eq!(settled.all_direct, settled.crowded.is_empty(), "{from} to {to}: {settled:?}");
                 for steps in 0..=changes.len() {
                     let moment = performed(&start, &changes[..steps]);
                     for &address in &addresses {

@@ -4,7 +4,7 @@ mod home;
 mod many;
 mod uplink;
 
-use std::net::IpAddr;
+use std::{collections::BTreeSet, net::IpAddr};
 
 use super::*;
 use crate::{
@@ -108,7 +108,7 @@ fn settled(desired: &Desired) -> Observed {
         lans: maps.lans,
         enabled: true,
         all_direct: true,
-        crowded: false,
+        crowded: BTreeSet::new(),
     });
     observed
 }

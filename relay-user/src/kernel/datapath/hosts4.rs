@@ -4,14 +4,15 @@
 //! one of bytes, and looking at 65,536 places would be as many calls.
 
 use std::{
-    net::IpAddr,
+    collections::BTreeSet,
+    net::{IpAddr, Ipv4Addr},
     sync::atomic::{AtomicU64, Ordering},
 };
 
 use aya::maps::MapError;
 use relay_common::{Direct, Route};
 
-use super::{hashed::Hashed, mapped::Mapped, shape::absent_is_fine};
+use super::{hashed::Hashed, mapped::Mapped, shape::absent_is_fine, switches::Switchboard};
 
 /// The table's places.
 pub(super) type Table = Mapped<[AtomicU64; Direct::PLACES as usize]>;
@@ -22,35 +23,51 @@ pub(super) struct Hosts4 {
     rest: Hashed<[u8; 4], u32>,
 }
 
+/// What both of them hold.
+pub(super) struct Held {
+    /// Every address with its route; of one that stands in both, the table's, as `tunnel` has it.
+    pub(super) hosts: Vec<(IpAddr, Route)>,
+    /// Those that stand in the hash map.
+    pub(super) crowded: BTreeSet<Ipv4Addr>,
+}
+
 impl Hosts4 {
     pub(super) const fn new(table: Table, rest: Hashed<[u8; 4], u32>) -> Self {
         Self { table, rest }
     }
 
-    /// Every address with its route; of one that stands in both, the table's, as `tunnel` has it. And whether the hash map
-    /// holds anything.
-    pub(super) fn read(&self) -> Result<(Vec<(IpAddr, Route)>, bool), MapError> {
+    /// What both hold.
+    pub(super) fn read(&self) -> Result<Held, MapError> {
         let rest = self.rest.entries()?;
-        let crowded = !rest.is_empty();
+        let crowded = rest.iter().map(|(address, _)| Ipv4Addr::from(*address)).collect();
         let rest = rest.into_iter().filter(|(address, _)| !self.held_at(*address).is_of(*address));
         let rest = rest.map(|(address, route)| (address, bytemuck::cast(route)));
-        let table = self.table.iter().filter_map(|place| {
-            let entry = Direct::from_word(place.load(Ordering::Relaxed));
+        let table = (0..Direct::PLACES).filter_map(|place| {
+            let entry = self.at(place);
             Some((entry.address()?, entry.route()))
         });
         let hosts = rest.chain(table).map(|(address, route)| (IpAddr::from(address), route)).collect();
-        Ok((hosts, crowded))
+        Ok(Held { hosts, crowded })
     }
 
-    /// Gives an address its route: in the table where its place is free, or its own.
-    pub(super) fn set(&mut self, address: [u8; 4], route: Route) -> Result<(), MapError> {
+    /// Gives an address its route: in the table where its place is free, or its own; else in the hash map, which is asked
+    /// from before it holds anything.
+    pub(super) fn set(
+        &mut self,
+        address: [u8; 4],
+        route: Route,
+        switches: &Switchboard,
+    ) -> Result<(), MapError> {
         let held = self.held_at(address).address();
         match Direct::new(address, route) {
             Some(entry) if held.is_none() || held == Some(address) => {
                 self.place(address).store(bytemuck::cast(entry), Ordering::Relaxed);
                 absent_is_fine(self.rest.remove(&address))
             }
-            _ => self.rest.insert(address, bytemuck::cast::<_, u32>(route), 0),
+            _ => {
+                switches.set_all_direct(false);
+                self.rest.insert(address, bytemuck::cast::<_, u32>(route), 0)
+            }
         }
     }
 
@@ -65,7 +82,14 @@ impl Hosts4 {
 
     /// What stands at an address's place.
     fn held_at(&self, address: [u8; 4]) -> Direct {
-        Direct::from_word(self.place(address).load(Ordering::Relaxed))
+        self.at(Direct::place(address))
+    }
+
+    /// What stands at a place. An address whose place is another one is not found there, and nobody's.
+    fn at(&self, place: u32) -> Direct {
+        let entry = Direct::from_word(self.table[place as usize].load(Ordering::Relaxed));
+        let is_right = entry.address().is_some_and(|address| Direct::place(address) == place);
+        if is_right { entry } else { Direct::default() }
     }
 
     fn place(&self, address: [u8; 4]) -> &AtomicU64 {

@@ -11,7 +11,7 @@ use relay_common::{
 use super::{
     DatapathError, Pins,
     hashed::Hashed,
-    hosts4::{Hosts4, Table},
+    hosts4::{Held, Hosts4, Table},
     shape::{self, Shape, absent_is_fine, data, is_full, shape},
     switches::Switchboard,
 };
@@ -109,8 +109,8 @@ impl PinnedMaps {
             ..DatapathState::default()
         };
         state.slots = self.owners()?;
-        let mut hosts;
-        (hosts, state.crowded) = self.hosts4.read()?;
+        let Held { mut hosts, crowded } = self.hosts4.read()?;
+        state.crowded = crowded;
         let hosts6 = self.hosts6.entries()?;
         hosts.extend(
             hosts6.into_iter().map(|(address, route)| (IpAddr::from(address), bytemuck::cast(route))),
@@ -214,7 +214,9 @@ impl PinnedMaps {
                 self.peers.insert(key.as_bytes(), slot, 0)
             }
             MapChange::FreeSlot(key) => absent_is_fine(self.peers.remove(key.as_bytes())),
-            MapChange::SetHost(IpAddr::V4(address), route) => self.hosts4.set(address.octets(), *route),
+            MapChange::SetHost(IpAddr::V4(address), route) => {
+                self.hosts4.set(address.octets(), *route, &self.switches)
+            }
             MapChange::SetHost(IpAddr::V6(address), route) => {
                 self.hosts6.insert(address.octets(), word(*route), 0)
             }
