@@ -37,7 +37,8 @@ const HALT: Duration = Duration::from_secs(5);
 /// What makes a network namespace a machine: see the module's text. Nobody else has its addresses, so that is not asked:
 /// the answer takes a second or two, and an address that comes to a running relay that late is something it has to do.
 const HOLD: &str = "set -e
-echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad
+dad=/proc/sys/net/ipv6/conf/default/accept_dad
+[ ! -e $dad ] || echo 0 > $dad
 mount -t tmpfs -o mode=0755 tmpfs /run
 mount -t tmpfs -o mode=0755 tmpfs /var/lib
 mount -t sysfs sysfs /sys

@@ -124,7 +124,7 @@ fn legacy_iptables_chains_are_opened_and_closed() {
     in_host(|| async {
         run("iptables-legacy -w -P FORWARD DROP")?;
         run("iptables-legacy -w -P INPUT DROP")?;
-        run("ip6tables-legacy -A FORWARD -j DROP")?;
+        run("ip6tables-legacy -w -A FORWARD -j DROP")?;
         open_and_close(3).await
     });
 }
@@ -162,7 +162,7 @@ fn an_opening_for_another_port_is_stale() {
 fn a_policy_of_legacy_iptables_keeps_the_fast_path_off() {
     in_host(|| async {
         ensure!(verdict(&firewall::read().await?) == TunnelForwarding::Free);
-        run("ip6tables-legacy -t mangle -P FORWARD DROP")?;
+        run("ip6tables-legacy -w -t mangle -P FORWARD DROP")?;
         ensure!(!rules("nft list ruleset")?.contains("drop"), "nft shows legacy iptables after all");
         let TunnelForwarding::Kept { by, .. } = verdict(&firewall::read().await?) else {
             anyhow::bail!("free in spite of the policy");

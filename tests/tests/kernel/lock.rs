@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, Result};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -72,16 +72,34 @@ fn a_dead_ones_child_is_waited_for() {
         let run = Path::new("/run/relay");
         fs::create_dir(run)?;
         let script = "exec 9<>/run/relay/wg0.lock; flock 9; echo $$ >&9; sleep 100 >/dev/null 2>&1 & echo $!";
-        let output = Command::new("sh").args(["-c", script]).output().context("sh")?;
-        let child: i32 = String::from_utf8(output.stdout)?.trim().parse()?;
-        let begun = Instant::now();
-        let refused = Lock::acquire(run, &name("wg0"));
-        let waited = begun.elapsed();
-        kill(Pid::from_raw(child), Signal::SIGKILL)?;
+        // How long one attempt takes, and what comes of it, when the child goes after a while, or not.
+        let attempt = |goes: Option<Duration>| -> Result<_> {
+            let output = Command::new("sh").args(["-c", script]).output().context("sh")?;
+            let child = Pid::from_raw(String::from_utf8(output.stdout)?.trim().parse()?);
+            let begun = Instant::now();
+            let had = std::thread::scope(|scope| {
+                scope.spawn(move || {
+                    std::thread::sleep(goes?);
+                    kill(child, Signal::SIGKILL).ok()
+                });
+                Lock::acquire(run, &name("wg0"))
+            });
+            let took = begun.elapsed();
+            if goes.is_none() {
+                kill(child, Signal::SIGKILL)?;
+            }
+            Ok((had, took))
+        };
+        let (refused, took) = attempt(None)?;
         let refused = refused.expect_err("held");
         assert!(matches!(refused, LockError::Held { .. }), "{refused}");
-        assert!(waited >= Duration::from_millis(500), "{waited:?}");
-        until("the lock to be free", async || Ok(Lock::acquire(run, &name("wg0")).is_ok())).await
+        assert!(took >= Duration::from_millis(500), "{took:?}");
+        // A machine that stands still in between is not what is asked.
+        let lets_go = async || {
+            let (had, took) = attempt(Some(Duration::from_millis(100)))?;
+            Ok(had.is_ok() && took >= Duration::from_millis(100))
+        };
+        until("the lock of a child that lets go", lets_go).await
     });
 }
 

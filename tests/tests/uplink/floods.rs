@@ -220,11 +220,11 @@ fn while_flooded<T>(
     Ok((done, sent.into_inner()))
 }
 
-/// What a file of the kernel's says; 0 when it says nothing.
+/// The number in a file of the kernel's.
 fn count(file: &File) -> u64 {
     let mut text = [0; 32];
-    let read = file.read_at(&mut text, 0).unwrap_or_default();
-    str::from_utf8(&text[..read]).ok().and_then(|text| text.trim().parse().ok()).unwrap_or_default()
+    let read = file.read_at(&mut text, 0).expect("a device counts its packets");
+    str::from_utf8(&text[..read]).ok().and_then(|text| text.trim().parse().ok()).expect("a number")
 }
 
 /// How many of some [`PINGS`] through the tunnel get no answer.
