@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Pings that show what the line is like.
-const PINGS: u32 = 200;
+const PINGS: u32 = 300;
 const EACH: Duration = Duration::from_millis(10);
 
 /// Whether the kernel can do it: a module, and part of all distributions' kernels.
@@ -32,7 +32,7 @@ fn missing(world: &World) -> Result<Option<String>> {
 type Fault = (&'static str, &'static str, fn(&Pinged) -> bool);
 
 const FAULTS: [Fault; 3] = [
-    ("loss", "loss 10%", |outer| outer.lost() > 0),
+    ("loss", "loss 5%", |outer| outer.lost() > 0),
     // Some overtake the others, which take 20 ms.
     ("delay and reordering", "delay 20ms reorder 25%", |outer| {
         outer.times.is_some_and(|(fastest, slowest)| fastest < 20.0 && slowest >= 20.0)
