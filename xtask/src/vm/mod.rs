@@ -71,7 +71,7 @@ impl Default for Options {
             accelerator: "tcg".into(),
             counting: false,
             at_a_time: 2,
-            overall: Duration::from_secs(45 * 60),
+            overall: Duration::from_secs(60 * 60),
             show: false,
         }
     }
