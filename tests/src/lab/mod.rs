@@ -6,6 +6,7 @@ pub mod cabin;
 pub mod echo;
 pub mod peer;
 pub mod pings;
+pub mod received;
 pub mod relay;
 pub mod story;
 pub mod web;

@@ -2,17 +2,15 @@
 //! people notice nothing. (Handshake floods are another matter: they cost the hub arithmetic.)
 
 use std::{
-    fs::{self, File},
+    fs,
     net::UdpSocket,
-    os::unix::fs::FileExt as _,
-    thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, ensure};
 use relay_tests::{
     guest,
-    lab::{UDP_TIMEOUT, web::noise, world::VPS},
+    lab::{UDP_TIMEOUT, received::Received, web::noise, world::VPS},
     netns::Netns,
 };
 use serde_json::json;
@@ -22,10 +20,6 @@ use crate::{all_fast, connected, early, nas4, ping, seconds};
 const JUNK: u32 = 50_000;
 /// So many at once.
 const BURST: u32 = 100;
-/// How long a burst may take to be received; it takes 1 ms. What has not come by then is lost.
-const PAUSE: Duration = Duration::from_millis(100);
-/// Where a machine counts what comes in at its uplink.
-const RECEIVED: &str = "/sys/class/net/eth0/statistics/rx_packets";
 /// Pings that run beside the junk.
 const PINGS: u32 = 400;
 const EACH: Duration = Duration::from_millis(20);
@@ -52,7 +46,7 @@ fn junk(number: u32) -> Vec<u8> {
 /// Sends it all, each from one of 16 ports, and no faster than it is received: the hub's queue holds a thousand packets, and
 /// its processor may be elsewhere.
 fn rain(from: &Netns, to: &Netns) -> Result<Duration> {
-    let counter = to.inside(|| Ok(File::open(RECEIVED)?))?;
+    let received = Received::of(to)?;
     from.inside(|| {
         let sockets: Vec<UdpSocket> = (0..16)
             .map(|_| {
@@ -63,15 +57,12 @@ fn rain(from: &Netns, to: &Netns) -> Result<Duration> {
             .collect::<Result<_>>()?;
         let begun = Instant::now();
         for burst in 0..JUNK / BURST {
-            let before = count(&counter)?;
+            let before = received.count()?;
             for (number, socket) in (burst * BURST..(burst + 1) * BURST).zip(sockets.iter().cycle()) {
                 // What does not even leave this machine (a full queue) rained somewhere else.
                 let _ = socket.send(&junk(number));
             }
-            let sent = Instant::now();
-            while count(&counter)? < before + u64::from(BURST) && sent.elapsed() < PAUSE {
-                thread::sleep(Duration::from_micros(100));
-            }
+            received.reaches(before + u64::from(BURST))?;
         }
         Ok(begun.elapsed())
     })
@@ -85,18 +76,6 @@ fn cpu_time(process: u32) -> Result<Duration> {
     Ok(Duration::from_millis(ticks * 10))
 }
 
-/// What such a counter says now.
-fn count(counter: &File) -> Result<u64> {
-    let mut text = [0; 32];
-    let length = counter.read_at(&mut text, 0)?;
-    Ok(str::from_utf8(&text[..length])?.trim().parse()?)
-}
-
-/// UDP datagrams that came in at that machine, whoever they were for.
-fn datagrams(machine: &Netns) -> Result<u64> {
-    count(&machine.inside(|| Ok(File::open(RECEIVED)?))?)
-}
-
 #[test]
 fn junk_at_the_hubs_port() -> Result<()> {
     connected(UDP_TIMEOUT, |world, relay| {
@@ -104,12 +83,13 @@ fn junk_at_the_hubs_port() -> Result<()> {
         let kernel = relay.stats()?.0["backend"] == "kernel";
         let (before, known) =
             (relay.stats()?, [relay.stats()?.handshake("home")?, relay.stats()?.handshake("phone")?]);
-        let received = datagrams(&world.vps)?;
+        let uplink = Received::of(&world.vps)?;
+        let received = uplink.count()?;
         let running = ping::start(&world.phone, nas4(), PINGS, EACH)?;
         let (cpu, begun) = (cpu_time(daemon)?, Instant::now());
         let took = rain(&world.internet, &world.vps)?;
         let busy = (cpu_time(daemon)? - cpu).as_secs_f64() / begun.elapsed().as_secs_f64();
-        let received = datagrams(&world.vps)?.saturating_sub(received);
+        let received = uplink.count()?.saturating_sub(received);
         let pinged = running.finish()?;
         let (cpu, begun) = (cpu_time(daemon)?, Instant::now());
         ping::start(&world.phone, nas4(), PINGS, EACH)?.finish()?;

@@ -1,9 +1,7 @@
 //! Floods while a peer is connected: its packets come through, and a newcomer gets in.
 
 use std::{
-    fs::File,
     net::UdpSocket,
-    os::unix::fs::FileExt as _,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
     time::{Duration, Instant},
@@ -15,6 +13,7 @@ use relay_tests::{
     lab::{
         peer::{new_session, wg_quick_up},
         pings::Pings,
+        received::Received,
         world::VPS,
     },
     netns::{Netns, wait_for},
@@ -32,12 +31,6 @@ const DIFFERENT: u64 = 2048;
 
 /// So many at once.
 const BURST: usize = 64;
-
-/// Where the hub counts what comes in at its uplink, whatever becomes of it.
-const RECEIVED: &str = "/sys/class/net/eth0/statistics/rx_packets";
-
-/// So long is waited for a burst to be taken in; it takes a millisecond.
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// Who floods.
 const ATTACKER: &str = "198.51.100.66";
@@ -194,37 +187,29 @@ fn while_flooded<T>(
     send: &(impl Fn(&[u8]) -> bool + Sync),
     act: impl FnOnce() -> Result<T>,
 ) -> Result<(T, u64)> {
-    let received = hub.inside(|| Ok(File::open(RECEIVED)?))?;
+    let received = Received::of(hub)?;
     let (stop, sent) = (AtomicBool::new(false), AtomicU64::new(0));
     let done = thread::scope(|scope| {
-        scope.spawn(|| {
+        let flooding = scope.spawn(|| -> Result<()> {
             for burst in datagrams.chunks(BURST).cycle() {
                 if stop.load(Ordering::Relaxed) {
                     break;
                 }
-                let before = count(&received);
+                let before = received.count()?;
                 let count = burst.iter().cycle().take(BURST).filter(|datagram| send(datagram)).count();
                 sent.fetch_add(count as u64, Ordering::Relaxed);
-                let begun = Instant::now();
-                while self::count(&received) < before + count as u64 && begun.elapsed() < PAUSE {
-                    thread::sleep(Duration::from_micros(100));
-                }
+                received.reaches(before + count as u64)?;
                 // Others need the processor, too.
                 thread::sleep(Duration::from_millis(1));
             }
+            Ok(())
         });
         let done = act();
         stop.store(true, Ordering::Relaxed);
+        flooding.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         done
     })?;
     Ok((done, sent.into_inner()))
-}
-
-/// The number in a file of the kernel's.
-fn count(file: &File) -> u64 {
-    let mut text = [0; 32];
-    let read = file.read_at(&mut text, 0).expect("a device counts its packets");
-    str::from_utf8(&text[..read]).ok().and_then(|text| text.trim().parse().ok()).expect("a number")
 }
 
 /// How many of some [`PINGS`] through the tunnel get no answer.
