@@ -21,8 +21,7 @@ use crate::{
 /// At every moment in between, an address leads where it led, where it shall lead, or to the stack:
 /// off first and on last; what goes to the stack before anything else; what leads to a slot is removed before the slot
 /// changes hands; exceptions go only after what they were exceptions from, and what goes from within a LAN, old or new, is one
-/// until then. Where a map has no room for both the old and
-/// the new, the fast path is off meanwhile and what goes, goes first.
+/// until then. Where a map has no room for both the old and the new, the fast path is off meanwhile and what goes, goes first.
 ///
 /// Whoever writes to HOSTS4 sees to it that it is asked; that it need not be any more, and who can leave it, is seen when the
 /// maps are read next.
@@ -178,17 +177,16 @@ fn ways<K: Ord + Copy>(
                 _ => {}
             }
         }
-        match (held.map(|held| held.slot()), wanted) {
-            (Some(None), None) => ways.remove_exceptions.push(key),
-            (Some(Some(_)), None) if lies_in_a_lan(&key) => {
-                ways.to_stack.push((key, Route::STACK));
-                ways.remove_exceptions.push(key);
-            }
-            (Some(Some(_)), None) => ways.remove.push(key),
-            // The slot gets another owner, so nothing may lead to it meanwhile.
-            (Some(Some(slot)), Some(wanted)) if wanted.slot().is_some() && !keeps_owner(slot) => {
+        let goes = wanted.is_none();
+        match held.map(|held| held.slot()) {
+            Some(None) if goes => ways.remove_exceptions.push(key),
+            // Where the slot gets another owner, nothing may lead to it meanwhile.
+            Some(Some(slot))
+                if goes || wanted.is_some_and(|it| it.slot().is_some()) && !keeps_owner(slot) =>
+            {
                 if lies_in_a_lan(&key) {
                     ways.to_stack.push((key, Route::STACK));
+                    ways.remove_exceptions.extend(goes.then_some(key));
                 } else {
                     ways.remove.push(key);
                 }
