@@ -20,7 +20,7 @@ pub mod uplink;
 mod verdict;
 
 pub use counters::{PeerCounters, Traffic};
-pub use direct::Direct;
+pub use direct::{Direct4, Direct6, Network6};
 pub use route::{PeerSlot, Route};
 pub use trace::{Event, EventBytes, Header, Switches, Trace};
 pub use uplink::UplinkVerdict;
@@ -30,7 +30,7 @@ pub use verdict::Verdict;
 /// (`/sys/fs/bpf/relay/<interface>/<LAYOUT>/`); a loader refuses an object whose number is not its own.
 ///
 /// The feature `next-layout` makes the next one, which tests upgrade to and come back from.
-pub const LAYOUT: u32 = 5 + cfg!(feature = "next-layout") as u32;
+pub const LAYOUT: u32 = 6 + cfg!(feature = "next-layout") as u32;
 
 /// How many peers have counters and take the fast path. Slots run from 0 to `MAX_PEERS - 1`; what does not fit goes
 /// by the kernel's own path.
@@ -63,13 +63,17 @@ pub mod global {
 pub mod map {
     /// Array, 1 entry of [`crate::Switches`], which can be mapped into memory.
     pub const SWITCHES: &str = "SWITCHES";
-    /// Array, [`crate::Direct::PLACES`] entries of [`crate::Direct`], which can be mapped into memory: single IPv4
+    /// Array, [`crate::Direct4::PLACES`] entries of [`crate::Direct4`], which can be mapped into memory: single IPv4
     /// addresses, each at the place that its lower half says.
     pub const DIRECT4: &str = "DIRECT4";
+    /// Array, [`crate::Direct6::WORDS`] entries of `u64`, which can be mapped into memory: single IPv6 addresses of one
+    /// network, each a [`crate::Direct6`] at the place that its last two bytes say; then the network.
+    pub const DIRECT6: &str = "DIRECT6";
     /// Hash `[u8; 4]` → [`crate::Route`]: single IPv4 addresses whose place in DIRECT4 another one has; not asked while
-    /// [`crate::Switches::all_direct`].
+    /// [`crate::Switches::all_direct4`].
     pub const HOSTS4: &str = "HOSTS4";
-    /// Hash `[u8; 16]` → [`crate::Route`]: single IPv6 addresses.
+    /// Hash `[u8; 16]` → [`crate::Route`]: single IPv6 addresses whose place in DIRECT6 another one has, or of another
+    /// network; not asked while [`crate::Switches::all_direct6`].
     pub const HOSTS6: &str = "HOSTS6";
     /// LPM trie over `[u8; 4]` → [`crate::Route`]: IPv4 prefixes shorter than /32.
     pub const LANS4: &str = "LANS4";

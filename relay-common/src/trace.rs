@@ -16,10 +16,12 @@ pub struct Switches {
     pub trace: u32,
     /// 1 while every single IPv4 address has its place in DIRECT4, so that HOSTS4 is not asked for the others. Written by
     /// whoever keeps the interface.
-    pub all_direct: u32,
+    pub all_direct4: u32,
+    /// The same for IPv6, DIRECT6 and HOSTS6.
+    pub all_direct6: u32,
 }
 
-const _: () = assert!(size_of::<Switches>() == 12);
+const _: () = assert!(size_of::<Switches>() == 16);
 
 /// Which verdicts are told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]

@@ -14,7 +14,8 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use relay_common::{
-    Direct, MAX_HOSTS, MAX_LANS, MAX_PEERS, PeerCounters, PeerSlot, Route, Switches, Trace, Traffic, Verdict,
+    Direct4, Direct6, MAX_HOSTS, MAX_LANS, MAX_PEERS, PeerCounters, PeerSlot, Route, Switches, Trace,
+    Traffic, Verdict,
 };
 
 use crate::mutant;
@@ -26,7 +27,10 @@ const ON_DEMAND: usize = BPF_F_NO_PREALLOC as usize;
 static SWITCHES: Array<Switches, 1, { BPF_F_MMAPABLE as usize }> = Array::new();
 
 #[btf_map]
-static DIRECT4: Array<Direct, { Direct::PLACES as usize }, { BPF_F_MMAPABLE as usize }> = Array::new();
+static DIRECT4: Array<Direct4, { Direct4::PLACES as usize }, { BPF_F_MMAPABLE as usize }> = Array::new();
+
+#[btf_map]
+static DIRECT6: Array<u64, { Direct6::WORDS as usize }, { BPF_F_MMAPABLE as usize }> = Array::new();
 
 #[btf_map]
 static HOSTS4: HashMap<[u8; 4], Route, { MAX_HOSTS as usize }, ON_DEMAND> = HashMap::new();
@@ -62,7 +66,9 @@ pub(crate) fn switches() -> Switches {
     // SAFETY: the map is an array of this type.
     let switches: Option<*mut Switches> = unsafe { entry(&raw const SWITCHES, 0) };
     // SAFETY: an array's entries stay where they are, and userspace writes each word whole.
-    switches.map_or(Switches { fast_path: 0, trace: 0, all_direct: 0 }, |switches| unsafe { *switches })
+    switches.map_or(Switches { fast_path: 0, trace: 0, all_direct4: 0, all_direct6: 0 }, |switches| unsafe {
+        *switches
+    })
 }
 
 /// Switches the tracing off.
@@ -179,14 +185,9 @@ fn add(traffic: &mut Traffic, packets: u64, bytes: u32) {
 /// table is asked first, since that costs no call; it answers alone where it has them all, which is nearly everywhere.
 #[inline(always)]
 fn route4(address: &[u16; 2]) -> Option<Route> {
-    let crowded = || {
-        if switches().all_direct != 0 || mutant::CROWDED_FORGOTTEN {
-            return None;
-        }
-        // SAFETY: the map's keys are the four bytes of an address, its values routes.
-        unsafe { route(&raw const HOSTS4, address) }
-    };
-    let host = || direct(address).or_else(crowded);
+    // SAFETY: the map's keys are the four bytes of an address, its values routes.
+    let crowded = || unsafe { crowded(switches().all_direct4, &raw const HOSTS4, address) };
+    let host = || direct4(address).or_else(crowded);
     let lan = || {
         let [high, low] = words(32);
         let key = [packed([high, low, address[0], address[1]])];
@@ -196,23 +197,12 @@ fn route4(address: &[u16; 2]) -> Option<Route> {
     if mutant::LPM_BEFORE_EXACT { lan().or_else(host) } else { host().or_else(lan) }
 }
 
-/// What stands in the table for the address.
-#[inline(always)]
-fn direct(address: &[u16; 2]) -> Option<Route> {
-    let ([a, b], [c, d]) = (address[0].to_ne_bytes(), address[1].to_ne_bytes());
-    let address = [a, b, c, d];
-    // SAFETY: the map is an array of this type.
-    let entry: *mut Direct = unsafe { entry(&raw const DIRECT4, Direct::place(address)) }?;
-    // SAFETY: an array's entries stay where they are. Read as the one word as which userspace writes it.
-    let entry = Direct::from_word(unsafe { entry.cast::<u64>().read_volatile() });
-    (entry.is_of(address) || mutant::PLACE_IS_ENOUGH).then(|| entry.route())
-}
-
 /// As [`route4`].
 #[inline(always)]
 fn route6(address: &[u16; 8]) -> Option<Route> {
     // SAFETY: the map's keys are the 16 bytes of an address, its values routes.
-    let host = || unsafe { route(&raw const HOSTS6, address) };
+    let crowded = || unsafe { crowded(switches().all_direct6, &raw const HOSTS6, address) };
+    let host = || direct6(address).or_else(crowded);
     let lan = || {
         let [high, low] = words(128);
         let [a, b, c, d, e, f, g, h] = *address;
@@ -222,6 +212,52 @@ fn route6(address: &[u16; 8]) -> Option<Route> {
         unsafe { route(&raw const LANS6, &key) }
     };
     if mutant::LPM_BEFORE_EXACT { lan().or_else(host) } else { host().or_else(lan) }
+}
+
+/// What stands in the table for the address.
+#[inline(always)]
+fn direct4(address: &[u16; 2]) -> Option<Route> {
+    let ([a, b], [c, d]) = (address[0].to_ne_bytes(), address[1].to_ne_bytes());
+    let address = [a, b, c, d];
+    // SAFETY: the map is an array of this type.
+    let entry: *mut Direct4 = unsafe { entry(&raw const DIRECT4, Direct4::place(address)) }?;
+    // SAFETY: an array's entries stay where they are. Read as the one word as which userspace writes it.
+    let entry = Direct4::from_word(unsafe { entry.cast::<u64>().read_volatile() });
+    (entry.is_of(address) || mutant::PLACE_IS_ENOUGH).then(|| entry.route())
+}
+
+/// As [`direct4`], in the one network that the table is of.
+#[inline(always)]
+fn direct6(address: &[u16; 8]) -> Option<Route> {
+    let [a, b, c, d, e, f, g, place] = *address;
+    // SAFETY: the map is an array of words.
+    let network: *mut u64 = unsafe { entry(&raw const DIRECT6, Direct6::NETWORK) }?;
+    // SAFETY: an array's entries stay where they are, and userspace writes each word whole.
+    let network = unsafe { network.read_volatile() };
+    if (network == 0 || network != packed([a, b, c, d])) && !mutant::NETWORK_IGNORED {
+        return None;
+    }
+    // SAFETY: the map is an array of words.
+    let entry: *mut u64 = unsafe { entry(&raw const DIRECT6, u16::from_be(place).into()) }?;
+    // SAFETY: as above.
+    let entry = Direct6::from_word(unsafe { entry.read_volatile() });
+    let ([a, b], [c, d], [e, f]) = (e.to_ne_bytes(), f.to_ne_bytes(), g.to_ne_bytes());
+    let is_right = entry.is_of([a, b, c, d, e, f]) || mutant::MIDDLE_IGNORED;
+    entry.route().filter(|_| is_right)
+}
+
+/// What a map holds for the key, unless all that it could hold is in the table.
+///
+/// # Safety
+///
+/// That of [`route`].
+#[inline(always)]
+unsafe fn crowded<Map, K>(all_direct: u32, map: *const Map, key: &K) -> Option<Route> {
+    if all_direct != 0 || mutant::CROWDED_FORGOTTEN {
+        return None;
+    }
+    // SAFETY: that of the caller.
+    unsafe { route(map, key) }
 }
 
 /// A number as two words in memory order.

@@ -27,9 +27,11 @@ mutants! {
     LPM_BEFORE_EXACT = "mutant-lpm-before-exact";
     MARTIAN_DESTINATION_FORWARDED = "mutant-martian-destination-forwarded";
     MARTIAN_SOURCE_FORWARDED = "mutant-martian-source-forwarded";
+    MIDDLE_IGNORED = "mutant-middle-ignored";
     MSS_KEPT = "mutant-mss-kept";
     MSS_RAISED = "mutant-mss-raised";
     MTU_IGNORED = "mutant-mtu-ignored";
+    NETWORK_IGNORED = "mutant-network-ignored";
     OPTIONS_FORWARDED = "mutant-options-forwarded";
     PASS_ENDS_CHAIN = "mutant-pass-ends-chain";
     PLACE_IS_ENOUGH = "mutant-place-is-enough";

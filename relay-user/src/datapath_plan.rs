@@ -13,7 +13,7 @@ use std::{
 };
 
 use ipnet::IpNet;
-use relay_common::{MAX_HOSTS, MAX_LANS, MAX_PEERS, PeerSlot, Route};
+use relay_common::{Direct6, MAX_HOSTS, MAX_LANS, MAX_PEERS, Network6, PeerSlot, Route};
 
 pub use self::changes::diff;
 use crate::{
@@ -121,8 +121,26 @@ pub fn desired_maps(
         slots,
         hosts: hosts.into_iter().map(|(prefix, route)| (prefix.addr(), route)).collect(),
         lans: lans.into_iter().collect(),
+        network6: network6(tunnel),
         overflow: overflow + left_out,
     }
+}
+
+/// The network of most of the tunnel's single addresses, those that have no way yet included: it is chosen once.
+fn network6(tunnel: &Tunnel) -> Option<Network6> {
+    let own = tunnel.addresses.iter().map(IpNet::addr);
+    let peers = tunnel.peers.values().flatten().filter(|prefix| Kind::of(prefix).single).map(IpNet::addr);
+    let mut counts = BTreeMap::<Network6, usize>::new();
+    for address in own.chain(peers) {
+        if let IpAddr::V6(address) = address
+            && !address.is_unicast_link_local()
+        {
+            *counts.entry(Direct6::network(address.octets())).or_default() += 1;
+        }
+    }
+    // All zeros is how the table says that it is of none.
+    counts.remove(&Network6::default());
+    counts.into_iter().max_by_key(|(_, count)| *count).map(|(network, _)| network)
 }
 
 /// Sorts by prefix, and leaves of one prefix what was said last.

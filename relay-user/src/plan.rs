@@ -228,6 +228,8 @@ fn takes_away(change: &MapChange) -> bool {
         MapChange::RemoveHost(_) | MapChange::RemoveLan(_) => true,
         // The first of all, whatever it says: it is true of what the maps hold already.
         MapChange::AllDirect(_) => true,
+        // What is written after it goes by it.
+        MapChange::Network6(_) => true,
         MapChange::AssignSlot(..) | MapChange::FreeSlot(_) => false,
     }
 }

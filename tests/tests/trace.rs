@@ -87,7 +87,7 @@ fn command(machine: &Netns, args: &[&str]) -> Result<std::process::Command> {
 fn switched_on(vps: &Netns) -> Result<bool> {
     vps.inside(|| {
         let pin = Pins::new("wg0".parse()?).maps().join(map::SWITCHES);
-        let switches: Array<_, [u32; 3]> = Map::from_map_data(MapData::from_pin(pin)?)?.try_into()?;
+        let switches: Array<_, [u32; 4]> = Map::from_map_data(MapData::from_pin(pin)?)?.try_into()?;
         Ok(bytemuck::cast::<_, Switches>(switches.get(&0, 0)?).trace != 0)
     })
 }

@@ -3,16 +3,16 @@
 use std::{
     cell::LazyCell,
     collections::{BTreeMap, BTreeSet},
-    net::{IpAddr, Ipv4Addr},
+    net::IpAddr,
 };
 
 use ipnet::IpNet;
-use relay_common::{Direct, PeerSlot, Route};
+use relay_common::{PeerSlot, Route};
 
 use super::{Covers, Kind, capacity};
 use crate::{
     key::PublicKey,
-    maps::{DatapathState, MapChange, Maps},
+    maps::{AllDirect, DatapathState, MapChange, Maps},
     side_by_side::side_by_side,
 };
 
@@ -23,8 +23,8 @@ use crate::{
 /// changes hands; exceptions go only after what they were exceptions from, and what goes from within a LAN, old or new, is one
 /// until then. Where a map has no room for both the old and the new, the fast path is off meanwhile and what goes, goes first.
 ///
-/// Whoever writes to HOSTS4 sees to it that it is asked; that it need not be any more, and who can leave it, is seen when the
-/// maps are read next.
+/// Whoever writes to HOSTS4 or HOSTS6 sees to it that they are asked; that they need not be any more, and who can leave them,
+/// is seen when the maps are read next.
 #[must_use]
 pub fn diff(maps: &Maps, enabled: bool, state: &DatapathState) -> Vec<MapChange> {
     diff_within(capacity, maps, enabled, state)
@@ -37,8 +37,12 @@ pub(super) fn diff_within(
     state: &DatapathState,
 ) -> Vec<MapChange> {
     let mut changes = Vec::new();
-    if state.all_direct != state.crowded.is_empty() {
-        changes.push(MapChange::AllDirect(state.crowded.is_empty()));
+    let all_direct = AllDirect::but_for(&state.crowded);
+    if state.all_direct != all_direct {
+        changes.push(MapChange::AllDirect(all_direct));
+    }
+    if state.network6.is_none() {
+        changes.extend(maps.network6.map(MapChange::Network6));
     }
     let crowded = is_crowded(capacity, maps, state);
     let on_meanwhile = state.enabled && enabled && !crowded;
@@ -92,29 +96,26 @@ pub(super) fn diff_within(
     changes
 }
 
-/// What stands in HOSTS4 though its place in DIRECT4 is nobody's, and stays as it is: written anew, it gets there.
+/// What stands in HOSTS4 or HOSTS6 though its place in the tables is nobody's, or its own, and stays as it is: written anew, it
+/// gets there, and written once more, it leaves the map.
 fn can_move(maps: &Maps, state: &DatapathState) -> Vec<(IpAddr, Route)> {
     if state.crowded.is_empty() {
         return Vec::new();
     }
-    let place = |address: &Ipv4Addr| Direct::place(address.octets()) as usize;
-    let mut taken = vec![false; Direct::PLACES as usize];
+    let mut taken = vec![false; DatapathState::PLACES];
     for (address, ..) in side_by_side(&maps.hosts, &state.hosts) {
-        if let IpAddr::V4(address) = address
-            && !state.crowded.contains(address)
-        {
-            taken[place(address)] = true;
+        if let Some(place) = state.place(*address).filter(|_| !state.crowded.contains(address)) {
+            taken[place] = true;
         }
     }
-    let stays = |address: &Ipv4Addr| {
-        let address = IpAddr::from(*address);
-        let route = maps.hosts.get(&address).filter(|route| state.hosts.get(&address) == Some(route))?;
-        Some((address, *route))
+    let stays = |address: &IpAddr| {
+        let route = maps.hosts.get(address).filter(|route| state.hosts.get(address) == Some(route))?;
+        Some((*address, *route))
     };
-    let with_a_place = state.crowded.iter().filter(|address| !address.is_unspecified());
-    with_a_place
-        .filter_map(|address| Some((place(address), stays(address)?)))
-        .filter(|(place, _)| !std::mem::replace(&mut taken[*place], true))
+    let crowded = state.crowded.iter();
+    crowded
+        .filter_map(|address| Some((state.place(*address)?, stays(address)?)))
+        .filter(|(place, _)| !taken[*place])
         .map(|(_, way)| way)
         .collect()
 }

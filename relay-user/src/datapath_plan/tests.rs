@@ -1,14 +1,17 @@
 //! Tables: what the maps shall hold, and the changes that bring them there.
 
-use std::net::{Ipv4Addr, SocketAddr};
+mod model;
 
-use relay_common::Direct;
+use std::net::{Ipv6Addr, SocketAddr};
 
+use relay_common::Direct6;
+
+use self::model::Model;
 use super::{changes::diff_within, *};
 use crate::{
     desired::{BackendChoice, FastPathMode, Firewall, Hub, Peer, Role, Uplink},
     key::PrivateKey,
-    maps::{DatapathState, MapChange},
+    maps::{AllDirect, DatapathState, MapChange},
     observed::DevicePeer,
 };
 
@@ -314,18 +317,23 @@ fn a_map_without_room_for_both_is_changed_while_off() {
         ..DatapathState::default()
     };
     let maps = Maps {
-        slots,
+        slots: slots.clone(),
         hosts: hosts(2..4, Route::peer(0)).chain(hosts(4..6, Route::STACK)).collect(),
         ..Maps::default()
     };
     let changes = diff_within(small, &maps, true, &start);
-    let mut state = start.clone();
-    for change in &changes {
-        state = performed(&state, std::slice::from_ref(change));
+    let before = Model::of(&diff(
+        &Maps { slots, hosts: start.hosts.clone(), ..Maps::default() },
+        true,
+        &DatapathState::default(),
+    ));
+    for steps in 1..=changes.len() {
+        let state = before.after(&changes[..steps]).state();
         assert!(state.hosts.len() <= small(Kind { v4: true, single: true }), "{changes:?}");
         let still = state.hosts == start.hosts || state.hosts == maps.hosts;
         assert!(!state.enabled || still, "on in between: {changes:?}");
     }
+    let state = before.after(&changes).state();
     assert!(state.enabled);
     assert_eq!(state.hosts, maps.hosts);
     assert_eq!(diff_within(small, &maps, true, &state), []);
@@ -336,11 +344,13 @@ fn who_stands_in_the_hash_map_leaves_it_for_a_free_place() {
     let address = |text: &&str| -> IpAddr { text.parse().expect(text) };
     let hosts =
         |list: &[&str]| list.iter().map(|text| (address(text), Route::STACK)).collect::<BTreeMap<_, _>>();
-    let (asked, not_asked) = ("asked", "not asked");
-    type Row<'a> = (&'a str, &'a [&'a str], &'a [&'a str], &'a [&'a str], &'a str, &'a [&'a str]);
-    let rows: [Row<'_>; 9] = [
+    // Of which family the hash map is asked.
+    let [asked, asked6, both_asked, not_asked] =
+        [(false, true), (true, false), (false, false), (true, true)].map(|(v4, v6)| AllDirect { v4, v6 });
+    type Row<'a> = (&'a str, &'a [&'a str], &'a [&'a str], &'a [&'a str], AllDirect, &'a [&'a str]);
+    let rows: [Row<'_>; 14] = [
         ("nothing to say", &[], &[], &[], not_asked, &[]),
-        ("fresh maps", &[], &[], &[], asked, &["not asked"]),
+        ("fresh maps", &[], &[], &[], both_asked, &["not asked"]),
         (
             "two of one place",
             &["10.9.0.2", "10.77.0.2"],
@@ -376,22 +386,106 @@ fn who_stands_in_the_hash_map_leaves_it_for_a_free_place() {
             &["- 10.77.0.2"],
         ),
         ("0.0.0.0 has no place", &["0.0.0.0"], &["0.0.0.0"], &["0.0.0.0"], asked, &[]),
+        (
+            "an address of each family",
+            &["10.9.0.2", "fd52:1a9::2"],
+            &["10.9.0.2", "fd52:1a9::2"],
+            &[],
+            not_asked,
+            &[],
+        ),
+        (
+            "two of one place in the network",
+            &["fd52:1a9::2", "fd52:1a9::7:2"],
+            &["fd52:1a9::2", "fd52:1a9::7:2"],
+            &["fd52:1a9::7:2"],
+            asked6,
+            &[],
+        ),
+        (
+            "one of them is gone",
+            &["fd52:1a9::7:2"],
+            &["fd52:1a9::7:2"],
+            &["fd52:1a9::7:2"],
+            asked6,
+            &["+ fd52:1a9::7:2"],
+        ),
+        (
+            "two of one place, either of which may stand in it already",
+            &["fd52:1a9::2", "fd52:1a9::7:2"],
+            &["fd52:1a9::2", "fd52:1a9::7:2"],
+            &["fd52:1a9::2", "fd52:1a9::7:2"],
+            asked6,
+            &["+ fd52:1a9::2", "+ fd52:1a9::7:2"],
+        ),
+        ("another network has no place", &["fd52::2"], &["fd52::2"], &["fd52::2"], asked6, &[]),
     ];
     for (name, held, wanted, crowded, said, expected) in rows {
+        let crowded = crowded.iter().map(address).collect();
         let state = DatapathState {
             hosts: hosts(held),
-            all_direct: said == not_asked,
-            crowded: crowded.iter().map(|text| text.parse().expect(text)).collect(),
+            all_direct: said,
+            crowded,
+            network6: Some(Direct6::network("fd52:1a9::".parse::<Ipv6Addr>().expect("a network").octets())),
             ..DatapathState::default()
         };
         let changes = diff(&Maps { hosts: hosts(wanted), ..Maps::default() }, false, &state);
         let words = changes.iter().map(|change| match change {
-            MapChange::AllDirect(all) => (if *all { not_asked } else { asked }).to_owned(),
+            MapChange::AllDirect(all) if *all == not_asked => "not asked".to_owned(),
+            MapChange::AllDirect(all) if *all == asked => "asked".to_owned(),
             MapChange::SetHost(address, _) => format!("+ {address}"),
             MapChange::RemoveHost(address) => format!("- {address}"),
             other => format!("{other:?}"),
         });
         assert_eq!(words.collect::<Vec<_>>(), expected, "{name}");
+    }
+}
+
+#[test]
+fn the_network_of_the_table_is_that_of_most_addresses_and_stays() {
+    let network = |text: &str| Direct6::network(text.parse::<Ipv6Addr>().expect(text).octets());
+    // Name, the hub's own addresses, its peers' one each, the network.
+    type Row<'a> = (&'a str, &'a [&'a str], &'a [&'a str], Option<&'a str>);
+    let rows: [Row<'_>; 7] = [
+        ("nobody of IPv6", &["10.9.0.1/24"], &["10.9.0.2"], None),
+        ("the hub's own", &["10.9.0.1/24", "fd52:1a9::1/64"], &["10.9.0.2"], Some("fd52:1a9::")),
+        (
+            "that of its peers",
+            &["fd52:1ab::1/48", "fe80::1/64", "fe80::2/64"],
+            &["fd52:1a9::2", "fd52:1a9::3"],
+            Some("fd52:1a9::"),
+        ),
+        ("of two the larger one", &[], &["fd52:1a9::2", "fd52:1a9::3", "fd52:1aa::2"], Some("fd52:1a9::")),
+        (
+            "a LAN is no single address",
+            &["fd52:1a9::1/64"],
+            &["fd40::/64", "fd40:1::/48"],
+            Some("fd52:1a9::"),
+        ),
+        ("link-local ones are never forwarded", &["fe80::1/64"], &["fe80::2"], None),
+        ("zeros are no network", &["::1:2:3:4/64"], &[], None),
+    ];
+    for (name, own, peers, expected) in rows {
+        let expected = expected.map(network);
+        let peers = (1..).zip(peers).map(|(number, prefix)| match prefix.contains('/') {
+            true => peer(number, &[], &[*prefix]),
+            false => peer(number, &[*prefix], &[]),
+        });
+        let mut hub = hub(peers);
+        hub.addresses = own.iter().map(|text| text.parse().expect(text)).collect();
+        // Before anybody has an endpoint.
+        let maps = desired_maps(&hub, None, WG0, &[], &BTreeMap::new());
+        assert_eq!(maps.network6, expected, "{name}");
+        let empty = DatapathState::default();
+        let changes = diff(&maps, true, &empty);
+        let chosen = |change: &MapChange| matches!(change, MapChange::Network6(_));
+        let first = |change: &MapChange| matches!(change, MapChange::AllDirect(_));
+        let at = changes.iter().position(chosen);
+        assert_eq!(at, expected.map(|_| 1), "{name}: before all that goes by it");
+        assert!(changes.first().is_some_and(first), "{name}");
+        // Whatever it is of, it stays.
+        let state = DatapathState { network6: Some(network("fd99::")), ..empty };
+        assert!(!diff(&maps, true, &state).iter().any(chosen), "{name}");
     }
 }
 
@@ -429,59 +523,6 @@ fn peers_beyond_the_last_slot_are_counted() {
     assert_eq!(slots.values().collect::<BTreeSet<_>>().len(), MAX_PEERS as usize);
 }
 
-/// The state that the maps have after some changes.
-fn performed(state: &DatapathState, changes: &[MapChange]) -> DatapathState {
-    let mut state = state.clone();
-    for change in changes {
-        match change {
-            MapChange::Enable(enabled) => state.enabled = *enabled,
-            MapChange::AllDirect(all) => state.all_direct = *all,
-            MapChange::AssignSlot(key, slot) => drop(state.slots.insert(*key, *slot)),
-            MapChange::FreeSlot(key) => drop(state.slots.remove(key)),
-            MapChange::SetHost(address, route) => {
-                if let IpAddr::V4(address) = address {
-                    stand(&mut state, *address);
-                }
-                state.hosts.insert(*address, *route);
-            }
-            MapChange::RemoveHost(address) => {
-                state.hosts.remove(address);
-                state.crowded.retain(|crowded| crowded != address);
-            }
-            MapChange::SetLan(lan, route) => drop(state.lans.insert(*lan, *route)),
-            MapChange::RemoveLan(lan) => drop(state.lans.remove(lan)),
-        }
-    }
-    state
-}
-
-/// Where a single address comes to stand: `kernel::datapath::hosts4` as a model.
-fn stand(state: &mut DatapathState, address: Ipv4Addr) {
-    let place = |address: &Ipv4Addr| Direct::place(address.octets());
-    let in_the_table = state.hosts.keys().filter_map(|host| match host {
-        IpAddr::V4(host) => Some(host).filter(|host| !state.crowded.contains(host)),
-        IpAddr::V6(_) => None,
-    });
-    if in_the_table.filter(|host| **host != address).any(|host| place(host) == place(&address)) {
-        state.all_direct = false;
-        state.crowded.insert(address);
-    } else {
-        state.crowded.remove(&address);
-    }
-}
-
-/// Where an address leads, by the key of its peer; `None` for the stack.
-fn leads_to(state: &DatapathState, address: IpAddr) -> Option<PublicKey> {
-    let lan = || {
-        state.lans.iter().filter(|(lan, _)| lan.contains(&address)).max_by_key(|(lan, _)| lan.prefix_len())
-    };
-    let is_hidden = state.all_direct && state.crowded.iter().any(|crowded| *crowded == address);
-    let host = state.hosts.get(&address).filter(|_| !is_hidden);
-    let route = host.or_else(|| lan().map(|(_, route)| route))?;
-    let slot = route.slot()?;
-    state.slots.iter().find(|(_, held)| **held == slot).map(|(key, _)| *key)
-}
-
 /// The peers of each state, and what the kernel routes elsewhere.
 fn states() -> Vec<(Desired, Device, Vec<KernelRoute>)> {
     let all = device(&[1, 2, 3], &[]);
@@ -505,7 +546,29 @@ fn states() -> Vec<(Desired, Device, Vec<KernelRoute>)> {
             all.clone(),
             vec![],
         ),
-        (hub([home(), peer(2, &["10.77.0.2"], &[]), peer(3, &["10.9.0.3", "10.77.0.3"], &[])]), all, vec![]),
+        (
+            hub([home(), peer(2, &["10.77.0.2"], &[]), peer(3, &["10.9.0.3", "10.77.0.3"], &[])]),
+            all.clone(),
+            vec![],
+        ),
+        // The same in one network of IPv6, and in another one.
+        (
+            hub([
+                peer(1, &["fd52:1a9::2", "fd52:1a9::3"], &["fd40::/64"]),
+                peer(2, &["fd52:1a9::7:2", "fd52:1aa::2"], &[]),
+            ]),
+            all.clone(),
+            vec![],
+        ),
+        (
+            hub([
+                peer(1, &["fd52:1a9::7:2"], &["fd52:1aa::/64"]),
+                peer(2, &["fd52:1aa::2", "fd52:1aa::7:3", "fd40::2"], &[]),
+                peer(3, &["fd52:1aa::3", "fd52:1aa::4"], &[]),
+            ]),
+            all,
+            vec![],
+        ),
     ]
 }
 
@@ -515,21 +578,21 @@ fn every_step_is_harmless_and_the_last_one_arrives() {
         ["10.9.0.1", "10.9.0.2", "10.9.0.3", "10.77.0.2", "10.77.0.3", "10.9.0.255", "192.168.40.1"]
             .iter()
             .chain(&["192.168.40.70", "192.168.40.200", "192.168.0.2"])
+            .chain(&["fd52:1a9::2", "fd52:1a9::3", "fd52:1a9::7:2", "fd52:1aa::2", "fd52:1aa::3"])
+            .chain(&["fd52:1aa::7:3", "fd40::2", "fd40::1:2"])
             .map(|text| text.parse().expect("an address"))
             .collect();
-    let place = |host: &IpAddr| match host {
-        IpAddr::V4(host) => Some(Direct::place(host.octets())),
-        IpAddr::V6(_) => None,
-    };
     for (from, (before, before_device, before_routes)) in states().iter().enumerate() {
         let empty = DatapathState::default();
         let maps = desired_maps(before, Some(before_device), WG0, before_routes, &empty.slots);
-        let start = performed(&empty, &diff(&maps, true, &empty));
+        let begun = Model::of(&diff(&maps, true, &empty));
+        let start = begun.state();
         for (to, (after, after_device, after_routes)) in states().iter().enumerate() {
             let maps = desired_maps(after, Some(after_device), WG0, after_routes, &start.slots);
             for enabled in [true, false] {
                 let changes = diff(&maps, enabled, &start);
-                let end = performed(&start, &changes);
+                let ended = begun.after(&changes);
+                let end = ended.state();
                 let wanted = DatapathState {
                     slots: maps.slots.clone(),
                     hosts: maps.hosts.clone(),
@@ -538,19 +601,20 @@ fn every_step_is_harmless_and_the_last_one_arrives() {
                     ..end.clone()
                 };
                 assert_eq!(end, wanted, "{from} to {to}");
-                // Who can leave the hash map does so next, and then it need not be asked.
-                let moved = performed(&end, &diff(&maps, enabled, &end));
-                let settled = performed(&moved, &diff(&maps, enabled, &moved));
+                // Who can leave the hash map gets a place next, then leaves it, and then it need not be asked.
+                let look = |model: &Model| model.after(&diff(&maps, enabled, &model.state()));
+                let settled = look(&look(&look(&ended))).state();
                 assert_eq!(diff(&maps, enabled, &settled), [], "{from} to {to}, once more");
-                let places: BTreeSet<_> = maps.hosts.keys().filter_map(place).collect();
-                let single = maps.hosts.keys().filter_map(place).count();
-                assert_eq!(settled.crowded.len(), single - places.len(), "{from} to {to}: {settled:?}");
-                assert_eq!(settled.all_direct, settled.crowded.is_empty(), "{from} to {to}: {settled:?}");
+                let places: BTreeSet<_> = maps.hosts.keys().filter_map(|host| settled.place(*host)).collect();
+                let crowded = maps.hosts.len() - places.len();
+                assert_eq!(settled.crowded.len(), crowded, "{from} to {to}: {settled:?}");
+                let all_direct = AllDirect::but_for(&settled.crowded);
+                assert_eq!(settled.all_direct, all_direct, "{from} to {to}: {settled:?}");
                 for steps in 0..=changes.len() {
-                    let moment = performed(&start, &changes[..steps]);
+                    let moment = begun.after(&changes[..steps]);
                     for &address in &addresses {
-                        let leads = leads_to(&moment, address);
-                        let fine = [None, leads_to(&start, address), leads_to(&end, address)];
+                        let leads = moment.leads_to(address);
+                        let fine = [None, begun.leads_to(address), ended.leads_to(address)];
                         assert!(
                             fine.contains(&leads),
                             "{from} to {to}, {address} after {steps} of {changes:?}"
@@ -568,8 +632,8 @@ fn a_slot_that_changes_hands_is_never_led_to_meanwhile() {
     let second = hub([peer(2, &["10.9.0.2"], &[])]);
     let both = device(&[1, 2], &[]);
     let empty = DatapathState::default();
-    let start =
-        performed(&empty, &diff(&desired_maps(&first, Some(&both), WG0, &[], &empty.slots), true, &empty));
+    let maps = desired_maps(&first, Some(&both), WG0, &[], &empty.slots);
+    let start = Model::of(&diff(&maps, true, &empty)).state();
     let maps = desired_maps(&second, Some(&both), WG0, &[], &start.slots);
     let address: IpAddr = "10.9.0.2".parse().expect("an address");
     assert_eq!(

@@ -12,6 +12,7 @@ use crate::{
     firewall::{analysis::TunnelForwarding, packet::Version},
     kernel::datapath::Hook,
     key::PrivateKey,
+    maps::AllDirect,
     observed::{Device, Link, LinkKind, MARK},
 };
 
@@ -107,8 +108,9 @@ fn settled(desired: &Desired) -> Observed {
         hosts: maps.hosts,
         lans: maps.lans,
         enabled: true,
-        all_direct: true,
+        all_direct: AllDirect { v4: true, v6: true },
         crowded: BTreeSet::new(),
+        network6: Some(*b"\xfd\x52\x01\xa9\0\0\0\0"),
     });
     observed
 }

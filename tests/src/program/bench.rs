@@ -18,7 +18,9 @@ use aya::{
 };
 use aya_log::EbpfLogger;
 use log::{Log, Metadata, Record};
-use relay_common::{Direct, Event, PeerCounters, PeerSlot, Switches, Verdict, global, map, program};
+use relay_common::{
+    Direct4, Direct6, Event, PeerCounters, PeerSlot, Switches, Verdict, global, map, program,
+};
 use relay_user::kernel::datapath;
 
 use super::{Given, Setup, net};
@@ -136,20 +138,21 @@ impl Bench {
         let (trace, traced) = given.trace;
         let mut asked: Array<_, [u64; 2]> = self.map(map::TRACE)?.try_into()?;
         asked.set(0, bytemuck::cast::<_, [u64; 2]>(trace), 0)?;
-        let mut switches: Array<_, [u32; 3]> = self.map(map::SWITCHES)?.try_into()?;
+        let mut switches: Array<_, [u32; 4]> = self.map(map::SWITCHES)?.try_into()?;
         let set = Switches {
             fast_path: given.enabled.into(),
             trace: traced.into(),
-            all_direct: given.all_direct.into(),
+            all_direct4: given.all_direct.into(),
+            all_direct6: given.all_direct.into(),
         };
-        switches.set(0, bytemuck::cast::<_, [u32; 3]>(set), 0)?;
+        switches.set(0, bytemuck::cast::<_, [u32; 4]>(set), 0)?;
         let mut outcome = match self.setup {
             Setup::TestRun => self.test_run(given)?,
             Setup::Tun { .. } => self.through_device(given)?,
         };
         outcome.counters = self.moved()?;
         outcome.told = self.told()?;
-        let switches: Array<_, [u32; 3]> = self.map(map::SWITCHES)?.try_into()?;
+        let switches: Array<_, [u32; 4]> = self.map(map::SWITCHES)?.try_into()?;
         outcome.traced = bytemuck::cast::<_, Switches>(switches.get(&0, 0)?).trace != 0;
         if self.setup != Setup::TestRun {
             if outcome.counters.verdicts.contains_key(&Verdict::Redirected) {
@@ -287,8 +290,8 @@ fn fill(ebpf: &mut Ebpf) -> Result<()> {
     let mut crowded = Vec::new();
     let mut table: Array<_, u64> = map(ebpf, map::DIRECT4)?.try_into()?;
     for (address, route) in net::hosts4() {
-        let place = Direct::place(address.octets());
-        match Direct::new(address.octets(), route) {
+        let place = Direct4::place(address.octets());
+        match Direct4::new(address.octets(), route) {
             Some(entry) if table.get(&place, 0)? == 0 => {
                 table.set(place, bytemuck::cast::<_, u64>(entry), 0)?
             }
@@ -299,8 +302,20 @@ fn fill(ebpf: &mut Ebpf) -> Result<()> {
     for (address, route) in crowded {
         hosts.insert(address.octets(), bytemuck::cast::<_, u32>(route), 0)?;
     }
-    let mut hosts: HashMap<_, [u8; 16], u32> = map(ebpf, map::HOSTS6)?.try_into()?;
+    let mut crowded = Vec::new();
+    let mut table: Array<_, u64> = map(ebpf, map::DIRECT6)?.try_into()?;
+    let network = Direct6::network(net::v6(net::Place::Hub).octets());
+    table.set(Direct6::NETWORK, u64::from_ne_bytes(network), 0)?;
     for (address, route) in net::hosts6() {
+        let place = Direct6::place(address.octets());
+        let is_free = Direct6::network(address.octets()) == network && table.get(&place, 0)? == 0;
+        match Direct6::new(address.octets(), route).filter(|_| is_free) {
+            Some(entry) => table.set(place, bytemuck::cast::<_, u64>(entry), 0)?,
+            None => crowded.push((address, route)),
+        }
+    }
+    let mut hosts: HashMap<_, [u8; 16], u32> = map(ebpf, map::HOSTS6)?.try_into()?;
+    for (address, route) in crowded {
         hosts.insert(address.octets(), bytemuck::cast::<_, u32>(route), 0)?;
     }
     let mut lans: LpmTrie<_, [u8; 4], u32> = map(ebpf, map::LANS4)?.try_into()?;

@@ -40,6 +40,11 @@ pub(super) enum Place {
     Twin,
     /// In nobody's prefixes, with the lower half of the home peer's address.
     Lookalike,
+    /// A single address that is the home peer's but for what neither its first half nor its last bytes tell, which is the
+    /// laptop's.
+    Namesake,
+    /// In nobody's prefixes, the same otherwise.
+    Impostor,
     /// In nobody's prefixes, with a lower half that no other address has.
     Alone,
     /// A peer whose slot is beyond the counters.
@@ -87,6 +92,8 @@ pub(super) fn v4(place: Place) -> Ipv4Addr {
         Place::Better => [192, 168, 40, 200],
         Place::Twin => [10, 77, 0, 2],
         Place::Lookalike => [10, 78, 0, 2],
+        Place::Namesake => [10, 80, 0, 2],
+        Place::Impostor => [10, 81, 0, 2],
         Place::Alone => [10, 9, 99, 99],
         Place::Nobody => [198, 51, 100, 7],
     }
@@ -106,14 +113,16 @@ pub(super) fn v6(place: Place) -> Ipv6Addr {
         Place::Kept => [0xfd00, 0x40, 0, 0, 0, 0, 0, 1],
         Place::Better => [0xfd00, 0x40, 0, 0, 0x8000, 0, 0, 0x200],
         Place::Twin => [0xfd52, 0x1aa, 0, 0, 0, 0, 0, 2],
-        Place::Lookalike => [0xfd52, 0x1ab, 0, 0, 0, 0, 0, 2],
+        Place::Lookalike => [0xfd52, 0x1a9, 0, 0x1ab, 0, 0, 0, 2],
+        Place::Namesake => [0xfd52, 0x1a9, 0, 0, 0, 0x80, 0, 2],
+        Place::Impostor => [0xfd52, 0x1a9, 0, 0, 0, 0, 0x81, 2],
         Place::Alone => [0xfd52, 0x1a9, 0, 0, 0, 0, 99, 99],
         Place::Nobody => [0x2001, 0xdb8, 0, 0, 0, 0, 0, 7],
     }
     .into()
 }
 
-const HOSTS: [(Place, Route); 8] = [
+const HOSTS: [(Place, Route); 9] = [
     (Place::Hub, Route::STACK),
     (Place::Home, Route::peer(HOME)),
     (Place::Phone, Route::peer(PHONE)),
@@ -121,6 +130,7 @@ const HOSTS: [(Place, Route); 8] = [
     (Place::Printer, Route::peer(PHONE)),
     (Place::Kept, Route::STACK),
     (Place::Twin, Route::peer(LAPTOP)),
+    (Place::Namesake, Route::peer(LAPTOP)),
     (Place::Beyond, Route::peer(PEERS)),
 ];
 

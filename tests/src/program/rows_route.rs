@@ -24,7 +24,7 @@ pub(super) fn rows() -> Vec<Row> {
             "an address is told from its neighbours in the table",
             both(neighbourhood::<Ipv4>, neighbourhood::<Ipv6>),
         ),
-        row("the table answers alone while it has all", all_direct()),
+        row("the table answers alone while it has all", both(all_direct::<Ipv4>, all_direct::<Ipv6>)),
         row("the hub's own addresses are the stack's", both(local::<Ipv4>, local::<Ipv6>)),
         row("the subnet's broadcast is the stack's", broadcast()),
         row("an unknown destination is the stack's", both(nowhere::<Ipv4>, nowhere::<Ipv6>)),
@@ -65,22 +65,26 @@ fn neighbourhood<I: Family>() -> Vec<Case> {
         forwarded::<I>(Place::Phone, Place::Twin, (PHONE, LAPTOP)),
         punted::<I>(Place::Phone, Place::Lookalike, Verdict::UnknownDestination),
         punted::<I>(Place::Lookalike, Place::Phone, Verdict::UnknownSource),
+        forwarded::<I>(Place::Home, Place::Namesake, (HOME, LAPTOP)),
+        forwarded::<I>(Place::Namesake, Place::Home, (LAPTOP, HOME)),
+        punted::<I>(Place::Phone, Place::Impostor, Verdict::UnknownDestination),
+        punted::<I>(Place::Impostor, Place::Phone, Verdict::UnknownSource),
         punted::<I>(Place::Phone, Place::Alone, Verdict::UnknownDestination),
         punted::<I>(Place::Alone, Place::Phone, Verdict::UnknownSource),
     ]
 }
 
-/// What is not in the table is in no map but that of prefixes. Of IPv6 there is no table.
-fn all_direct() -> Vec<Case> {
+/// What is not in the table is in no map but that of prefixes.
+fn all_direct<I: Family>() -> Vec<Case> {
     let mut cases = vec![
-        forwarded::<Ipv4>(Place::Phone, Place::Home, (PHONE, HOME)),
-        forwarded::<Ipv4>(Place::Phone, Place::Nas, (PHONE, HOME)),
-        forwarded::<Ipv4>(Place::Nas, Place::Phone, (HOME, PHONE)),
-        punted::<Ipv4>(Place::Phone, Place::Nobody, Verdict::UnknownDestination),
-        punted::<Ipv4>(Place::Phone, Place::Twin, Verdict::UnknownDestination),
-        punted::<Ipv4>(Place::Twin, Place::Phone, Verdict::UnknownSource),
-        forwarded::<Ipv6>(Place::Phone, Place::Twin, (PHONE, LAPTOP)),
-        forwarded::<Ipv6>(Place::Phone, Place::Nas, (PHONE, HOME)),
+        forwarded::<I>(Place::Phone, Place::Home, (PHONE, HOME)),
+        forwarded::<I>(Place::Phone, Place::Nas, (PHONE, HOME)),
+        forwarded::<I>(Place::Nas, Place::Phone, (HOME, PHONE)),
+        punted::<I>(Place::Phone, Place::Nobody, Verdict::UnknownDestination),
+        punted::<I>(Place::Phone, Place::Twin, Verdict::UnknownDestination),
+        punted::<I>(Place::Twin, Place::Phone, Verdict::UnknownSource),
+        punted::<I>(Place::Phone, Place::Namesake, Verdict::UnknownDestination),
+        punted::<I>(Place::Namesake, Place::Phone, Verdict::UnknownSource),
     ];
     for case in &mut cases {
         case.given.all_direct = true;

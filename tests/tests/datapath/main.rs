@@ -11,7 +11,7 @@ mod refusals;
 
 use std::{
     io::{BufRead as _, BufReader},
-    net::IpAddr,
+    net::{IpAddr, Ipv6Addr},
     process::{Child, Command, Stdio},
 };
 
@@ -93,6 +93,19 @@ fn pass(tunnel: &mut Tun, number: u64) -> Result<()> {
     let (_, arrived) = tunnel.receive().with_context(|| format!("packet {number} was lost"))?;
     ensure!(arrived[28..] == number.to_be_bytes(), "packet {number} is not what arrived: {arrived:?}");
     ensure!(arrived[8] == 63, "packet {number} arrived with TTL {}", arrived[8]);
+    Ok(())
+}
+
+/// As [`pass`], of IPv6.
+fn pass6(tunnel: &mut Tun, [from, to]: [Ipv6Addr; 2], number: u64) -> Result<()> {
+    let mut packet = vec![0x60, 0, 0, 0, 0, 16, 17, 64];
+    packet.extend([from, to].map(|address| address.octets()).concat());
+    packet.extend([0x30, 0x39, 0, 80, 0, 16, 0, 0]);
+    packet.extend(number.to_be_bytes());
+    tunnel.send(&packet)?;
+    let (_, arrived) = tunnel.receive().with_context(|| format!("packet {number} was lost"))?;
+    packet[7] -= 1;
+    ensure!(arrived == packet, "packet {number} is not what arrived: {arrived:?}");
     Ok(())
 }
 

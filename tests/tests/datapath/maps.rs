@@ -1,9 +1,12 @@
 //! Maps: what they hold, and what becomes of those that an earlier relay left.
 
-use std::fs;
+use std::{collections::BTreeSet, fs, net::Ipv6Addr};
 
-use relay_common::LAYOUT;
-use relay_user::{datapath_plan::diff, maps::Maps};
+use relay_common::{Direct6, LAYOUT, PeerSlot};
+use relay_user::{
+    datapath_plan::diff,
+    maps::{AllDirect, Maps},
+};
 
 use super::*;
 
@@ -147,7 +150,79 @@ fn addresses_that_end_alike_keep_apart() {
     });
 }
 
-/// HOSTS4 is asked from before an address comes to stand there, until it is empty; who can leave it does.
+/// The table of IPv6 is of one network, chosen once.
+#[test]
+fn addresses_of_one_network_have_places() {
+    in_namespaces(|| {
+        let mut tunnel = tunnel()?;
+        let mut maps = start(&interface(&tunnel)?, Hook::of_this_kernel())?.maps;
+        let before = maps.read()?;
+        let [phone, home, alike, abroad] = ["fd52:1a9::3", "fd52:1a9::2", "fd52:1a9::7:3", "fd52:1aa::3"]
+            .map(|text| text.parse::<Ipv6Addr>().expect(text));
+        let [here, there] = [phone, abroad].map(|address| Direct6::network(address.octets()));
+        let set = |address: Ipv6Addr, slot| MapChange::SetHost(address.into(), Route::peer(slot));
+        let remove = |address: Ipv6Addr| MapChange::RemoveHost(address.into());
+        // Who stands in the hash map, and where everybody leads.
+        let hold = |maps: &PinnedMaps, crowded: &[Ipv6Addr], ways: &[(Ipv6Addr, PeerSlot)]| -> Result<()> {
+            let state = maps.read()?;
+            let crowded: BTreeSet<_> = crowded.iter().copied().map(IpAddr::from).collect();
+            ensure!(state.crowded == crowded, "{:?}", state.crowded);
+            ensure!(state.all_direct.v4 == before.all_direct.v4, "of the other family");
+            let ways = ways.iter().map(|(address, slot)| (IpAddr::from(*address), Route::peer(*slot)));
+            let hosts = before.hosts.clone().into_iter().chain(ways).collect();
+            ensure!(state.hosts == hosts, "{:?}", state.hosts);
+            Ok(())
+        };
+        // From one to another, counted for just that peer.
+        let mut sent = 0;
+        let mut goes = |maps: &PinnedMaps, [from, to]: [Ipv6Addr; 2], peer: &PublicKey| -> Result<()> {
+            let received = || Ok::<_, anyhow::Error>(maps.counters()?.peers[peer].received.packets);
+            let before = received()?;
+            sent += 1;
+            pass6(&mut tunnel, [from, to], sent).with_context(|| format!("from {from}"))?;
+            ensure!(received()? == before + 1, "{from} is somebody else's");
+            Ok(())
+        };
+        let all_direct = MapChange::AllDirect(AllDirect { v6: true, ..before.all_direct });
+
+        maps.apply(&[set(phone, 0), set(home, 1)])?;
+        hold(&maps, &[phone, home], &[(phone, 0), (home, 1)])?;
+        ensure!(maps.read()?.network6.is_none() && !maps.read()?.all_direct.v6);
+        goes(&maps, [phone, home], &PHONE).context("before a network is chosen")?;
+        maps.apply(&[MapChange::Network6(here), MapChange::Network6(there)])?;
+        ensure!(maps.read()?.network6 == Some(here), "it was chosen twice");
+        goes(&maps, [phone, home], &PHONE).context("still by the hash map")?;
+
+        // Into the table first, and out of the hash map when it is written once more.
+        maps.apply(&[set(phone, 0), set(home, 1)])?;
+        hold(&maps, &[phone, home], &[(phone, 0), (home, 1)])?;
+        // What stands in both is the table's.
+        maps.apply(&[set(phone, 1), set(home, 0)])?;
+        hold(&maps, &[phone, home], &[(phone, 1), (home, 0)])?;
+        goes(&maps, [home, phone], &PHONE).context("by the table, though the hash map says otherwise")?;
+        maps.apply(&[set(phone, 0), set(home, 1)])?;
+        maps.apply(&[set(phone, 0), set(home, 1), all_direct])?;
+        hold(&maps, &[], &[(phone, 0), (home, 1)])?;
+        goes(&maps, [phone, home], &PHONE).context("by the table alone")?;
+
+        maps.apply(&[set(alike, 1), set(abroad, 1)])?;
+        hold(&maps, &[alike, abroad], &[(phone, 0), (home, 1), (alike, 1), (abroad, 1)])?;
+        ensure!(!maps.read()?.all_direct.v6, "they are where nobody looks");
+        for (way, peer) in [([phone, home], PHONE), ([alike, phone], HOME), ([abroad, phone], HOME)] {
+            goes(&maps, way, &peer)?;
+        }
+
+        // What stands in both goes from both.
+        maps.apply(&[remove(phone), set(alike, 1), set(abroad, 1)])?;
+        hold(&maps, &[alike, abroad], &[(home, 1), (alike, 1), (abroad, 1)])?;
+        maps.apply(&[remove(alike)])?;
+        hold(&maps, &[abroad], &[(home, 1), (abroad, 1)])?;
+        maps.apply(&[remove(abroad), remove(home)])?;
+        hold(&maps, &[], &[])
+    });
+}
+
+/// HOSTS4, as HOSTS6, is asked from before an address comes to stand there, until it is empty; who can leave it does.
 #[test]
 fn the_hash_map_is_asked_while_it_holds_something() {
     in_namespaces(|| {
@@ -163,6 +238,7 @@ fn the_hash_map_is_asked_while_it_holds_something() {
                 slots: state.slots.clone(),
                 hosts: hosts.iter().map(|host| (*host, slot(host))).collect(),
                 lans: state.lans.clone(),
+                network6: None,
                 overflow: 0,
             };
             let changes = diff(&wanted, true, &state);
@@ -171,7 +247,7 @@ fn the_hash_map_is_asked_while_it_holds_something() {
             ensure!(now.hosts == wanted.hosts, "{changes:?} led to {:?}", now.hosts);
             Ok(changes)
         };
-        let (all, not_all) = ([MapChange::AllDirect(true)], [MapChange::AllDirect(false)]);
+        let [all, not_all] = [true, false].map(|v4| [MapChange::AllDirect(AllDirect { v4, v6: true })]);
 
         let (back, gone) = ([MapChange::SetHost(phone, Route::peer(0))], [MapChange::RemoveHost(twin)]);
         ensure!(have(&mut maps, &[home, phone])?.starts_with(&all));
@@ -184,14 +260,16 @@ fn the_hash_map_is_asked_while_it_holds_something() {
         ensure!(have(&mut maps, &[home, phone, twin])? == not_all, "by hand, it was untrue");
         ensure!(have(&mut maps, &[home, phone])? == gone);
         pass(&mut tunnel, 3).context("the place is free, and the phone still in the hash map")?;
-        ensure!(have(&mut maps, &[home, phone])? == back);
+        ensure!(have(&mut maps, &[home, phone])? == back, "into the table");
+        pass(&mut tunnel, 4).context("the phone in both")?;
+        ensure!(have(&mut maps, &[home, phone])? == back, "out of the hash map");
         ensure!(have(&mut maps, &[home, phone])? == all);
         ensure!(have(&mut maps, &[home, phone])?.is_empty());
-        pass(&mut tunnel, 4).context("all in the table again")?;
+        pass(&mut tunnel, 5).context("all in the table again")?;
 
         // Who writes by hand is no exception.
         maps.apply(&[MapChange::SetHost(twin, Route::peer(1))])?;
-        ensure!(!maps.read()?.all_direct, "the twin is where nobody looks");
+        ensure!(!maps.read()?.all_direct.v4, "the twin is where nobody looks");
         ensure!(have(&mut maps, &[home, phone])? == gone);
         ensure!(have(&mut maps, &[home, phone])? == all);
         Ok(())

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use anyhow::{Context as _, Result, ensure};
 use relay_common::Route;
 use relay_tests::{guest, netns::wait_for};
-use relay_user::maps::MapChange;
+use relay_user::maps::{AllDirect, MapChange};
 
 use crate::{
     DEADLINE, maps,
@@ -25,7 +25,7 @@ fn entries_changed_by_hand() -> Result<()> {
         let (&homes, &phones) =
             (before.hosts.get(&home).context("home")?, before.hosts.get(&phone).context("phone")?);
         let key = *before.slots.keys().next().context("nobody has a slot")?;
-        let rows: [(&str, Vec<MapChange>); 10] = [
+        let rows: [(&str, Vec<MapChange>); 11] = [
             ("a way is gone", vec![MapChange::RemoveHost(home)]),
             (
                 "two ways are exchanged",
@@ -34,8 +34,9 @@ fn entries_changed_by_hand() -> Result<()> {
             ("a LAN is gone", vec![MapChange::RemoveLan(lan)]),
             ("a LAN leads to another", vec![MapChange::SetLan(lan, phones)]),
             ("a way for nobody's address", vec![MapChange::SetHost("203.0.113.9".parse()?, homes)]),
+            ("one for an address of IPv6", vec![MapChange::SetHost("fd52:1aa::9".parse()?, homes)]),
             ("one for an address whose place another one has", vec![MapChange::SetHost(twin, homes)]),
-            ("the hash map is asked in vain", vec![MapChange::AllDirect(false)]),
+            ("the hash map is asked in vain", vec![MapChange::AllDirect(AllDirect::default())]),
             ("a LAN of nobody's", vec![MapChange::SetLan("203.0.113.0/24".parse()?, Route::STACK)]),
             ("a slot is nobody's", vec![MapChange::FreeSlot(key)]),
             ("it is switched off", vec![MapChange::Enable(false)]),

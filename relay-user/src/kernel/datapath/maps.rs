@@ -5,13 +5,14 @@ use std::{collections::BTreeMap, io, net::IpAddr};
 use aya::maps::{Array, LpmTrie, Map, MapData, MapError, MapType, PerCpuArray, PerCpuValues, lpm_trie::Key};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use relay_common::{
-    Direct, MAX_HOSTS, MAX_LANS, MAX_PEERS, PeerCounters, PeerSlot, Route, Switches, Trace, Verdict, map,
+    Direct4, Direct6, MAX_HOSTS, MAX_LANS, MAX_PEERS, PeerCounters, PeerSlot, Route, Switches, Trace,
+    Verdict, map,
 };
 
 use super::{
     DatapathError, Pins,
     hashed::Hashed,
-    hosts4::{Held, Hosts4, Table},
+    hosts::{Hosts, Table4, Table6},
     shape::{self, Shape, absent_is_fine, data, is_full, shape},
     switches::Switchboard,
 };
@@ -28,7 +29,8 @@ type Words = [u64; size_of::<PeerCounters>() / size_of::<u64>()];
 /// Every one of them.
 pub(super) const SHAPES: &[Shape] = &[
     shape(map::SWITCHES, MapType::Array, 4, size_of::<Switches>(), 1),
-    shape(map::DIRECT4, MapType::Array, 4, size_of::<Direct>(), Direct::PLACES),
+    shape(map::DIRECT4, MapType::Array, 4, size_of::<Direct4>(), Direct4::PLACES),
+    shape(map::DIRECT6, MapType::Array, 4, size_of::<Direct6>(), Direct6::WORDS),
     shape(map::HOSTS4, MapType::Hash, 4, ROUTE, MAX_HOSTS),
     shape(map::HOSTS6, MapType::Hash, 16, ROUTE, MAX_HOSTS),
     shape(map::LANS4, MapType::LpmTrie, 4 + 4, ROUTE, MAX_LANS),
@@ -44,8 +46,8 @@ pub(super) const SHAPES: &[Shape] = &[
 /// The maps of one interface.
 pub struct PinnedMaps {
     pub(super) switches: Switchboard,
-    hosts4: Hosts4,
-    hosts6: Hashed<[u8; 16], u32>,
+    hosts4: Hosts<Table4>,
+    hosts6: Hosts<Table6>,
     lans4: LpmTrie<MapData, [u8; 4], u32>,
     lans6: LpmTrie<MapData, [u8; 16], u32>,
     peer_counters: PerCpuArray<MapData, Words>,
@@ -70,20 +72,23 @@ impl PinnedMaps {
     ) -> Result<Self, DatapathError> {
         let maps = shape::take(SHAPES, source)?;
         let switches = mapped(&maps, map::SWITCHES, Switchboard::of)?;
-        let table = mapped(&maps, map::DIRECT4, Table::of)?;
-        Self::typed(switches, table, maps).map_err(|error| DatapathError::map("open the maps", &error))
+        let table4 = mapped(&maps, map::DIRECT4, Table4::of)?;
+        let table6 = mapped(&maps, map::DIRECT6, Table6::of)?;
+        Self::typed(switches, table4, table6, maps)
+            .map_err(|error| DatapathError::map("open the maps", &error))
     }
 
     fn typed(
         switches: Switchboard,
-        table: Table,
+        table4: Table4,
+        table6: Table6,
         mut maps: BTreeMap<&'static str, Map>,
     ) -> Result<Self, MapError> {
         let mut take = |name: &str| maps.remove(name).ok_or(MapError::ElementNotFound);
         Ok(Self {
             switches,
-            hosts4: Hosts4::new(table, take(map::HOSTS4)?.try_into()?),
-            hosts6: take(map::HOSTS6)?.try_into()?,
+            hosts4: Hosts::new(table4, take(map::HOSTS4)?.try_into()?),
+            hosts6: Hosts::new(table6, take(map::HOSTS6)?.try_into()?),
             lans4: take(map::LANS4)?.try_into()?,
             lans6: take(map::LANS6)?.try_into()?,
             peer_counters: take(map::PEER_COUNTERS)?.try_into()?,
@@ -106,15 +111,13 @@ impl PinnedMaps {
         let mut state = DatapathState {
             enabled: self.switches.fast_path(),
             all_direct: self.switches.all_direct(),
+            network6: self.hosts6.table.network(),
             ..DatapathState::default()
         };
         state.slots = self.owners()?;
-        let Held { mut hosts, crowded } = self.hosts4.read()?;
-        state.crowded = crowded;
-        let hosts6 = self.hosts6.entries()?;
-        hosts.extend(
-            hosts6.into_iter().map(|(address, route)| (IpAddr::from(address), bytemuck::cast(route))),
-        );
+        let mut hosts = Vec::new();
+        self.hosts4.read(&mut hosts, &mut state.crowded)?;
+        self.hosts6.read(&mut hosts, &mut state.crowded)?;
         // Sorted at once, which takes a fraction of one search for each.
         state.hosts = hosts.into_iter().collect();
         for entry in self.lans4.iter() {
@@ -208,6 +211,10 @@ impl PinnedMaps {
                 self.switches.set_all_direct(*all);
                 Ok(())
             }
+            MapChange::Network6(network) => {
+                self.hosts6.table.choose(*network);
+                Ok(())
+            }
             MapChange::AssignSlot(key, slot) => {
                 let cpus = aya::util::nr_cpus().map_err(|(_, error)| error)?;
                 self.peer_counters.set(*slot, PerCpuValues::try_from(vec![Words::default(); cpus])?, 0)?;
@@ -218,12 +225,10 @@ impl PinnedMaps {
                 self.hosts4.set(address.octets(), *route, &self.switches)
             }
             MapChange::SetHost(IpAddr::V6(address), route) => {
-                self.hosts6.insert(address.octets(), word(*route), 0)
+                self.hosts6.set(address.octets(), *route, &self.switches)
             }
             MapChange::RemoveHost(IpAddr::V4(address)) => self.hosts4.remove(address.octets()),
-            MapChange::RemoveHost(IpAddr::V6(address)) => {
-                absent_is_fine(self.hosts6.remove(&address.octets()))
-            }
+            MapChange::RemoveHost(IpAddr::V6(address)) => self.hosts6.remove(address.octets()),
             MapChange::SetLan(IpNet::V4(lan), route) => self.lans4.insert(&key4(lan), word(*route), 0),
             MapChange::SetLan(IpNet::V6(lan), route) => self.lans6.insert(&key6(lan), word(*route), 0),
             MapChange::RemoveLan(IpNet::V4(lan)) => absent_is_fine(self.lans4.remove(&key4(lan))),
@@ -269,7 +274,8 @@ fn act(change: &MapChange) -> String {
     match change {
         MapChange::Enable(true) => "switch the fast path on".into(),
         MapChange::Enable(false) => "switch the fast path off".into(),
-        MapChange::AllDirect(_) => "say where single IPv4 addresses are".into(),
+        MapChange::AllDirect(_) => "say where single addresses are".into(),
+        MapChange::Network6(_) => "choose the /64 of the table of IPv6 addresses".into(),
         MapChange::AssignSlot(key, slot) => format!("give peer {key} the counters in slot {slot}"),
         MapChange::FreeSlot(key) => format!("free the counters of peer {key}"),
         MapChange::SetHost(address, _) => format!("put {address} in the route map"),

@@ -14,7 +14,7 @@ mod error;
 mod filters;
 mod hashed;
 mod hook;
-mod hosts4;
+mod hosts;
 mod mapped;
 mod maps;
 mod object;

@@ -11,6 +11,7 @@ use aya::maps::MapData;
 use relay_common::Switches;
 
 use super::mapped::Mapped;
+use crate::maps::AllDirect;
 
 /// The entry of the map.
 pub(super) struct Switchboard {
@@ -20,7 +21,8 @@ pub(super) struct Switchboard {
 const WORDS: usize = size_of::<Switches>() / size_of::<u32>();
 const FAST_PATH: usize = offset_of!(Switches, fast_path) / size_of::<u32>();
 const TRACE: usize = offset_of!(Switches, trace) / size_of::<u32>();
-const ALL_DIRECT: usize = offset_of!(Switches, all_direct) / size_of::<u32>();
+const ALL_DIRECT4: usize = offset_of!(Switches, all_direct4) / size_of::<u32>();
+const ALL_DIRECT6: usize = offset_of!(Switches, all_direct6) / size_of::<u32>();
 
 impl Switchboard {
     pub(super) fn of(map: &MapData) -> io::Result<Self> {
@@ -43,11 +45,13 @@ impl Switchboard {
         self.entry[TRACE].store(on.into(), Ordering::Relaxed);
     }
 
-    pub(super) fn all_direct(&self) -> bool {
-        self.entry[ALL_DIRECT].load(Ordering::Relaxed) != 0
+    pub(super) fn all_direct(&self) -> AllDirect {
+        let is_set = |word: usize| self.entry[word].load(Ordering::Relaxed) != 0;
+        AllDirect { v4: is_set(ALL_DIRECT4), v6: is_set(ALL_DIRECT6) }
     }
 
-    pub(super) fn set_all_direct(&self, all: bool) {
-        self.entry[ALL_DIRECT].store(all.into(), Ordering::Relaxed);
+    pub(super) fn set_all_direct(&self, all: AllDirect) {
+        self.entry[ALL_DIRECT4].store(all.v4.into(), Ordering::Relaxed);
+        self.entry[ALL_DIRECT6].store(all.v6.into(), Ordering::Relaxed);
     }
 }

@@ -60,12 +60,15 @@ fn another_address_of_one() {
 fn where_addresses_are_looked_for_is_put_right_first() {
     let (changes, _) = after(|desired, observed| {
         desired.peers.get_mut(&numbered(1_000)).unwrap().addresses = [address(3_000)].into();
-        observed.maps.as_mut().unwrap().all_direct = false;
+        observed.maps.as_mut().unwrap().all_direct.v4 = false;
     });
     let [Change::SetMaps(takes), Change::SetPeers(_), Change::SetMaps(gives)] = &changes[..] else {
         panic!("{changes:?}");
     };
-    assert_eq!(takes[..], [MapChange::AllDirect(true), MapChange::RemoveHost(address(1_000))]);
+    assert_eq!(
+        takes[..],
+        [MapChange::AllDirect(AllDirect { v4: true, v6: true }), MapChange::RemoveHost(address(1_000))]
+    );
     assert!(matches!(gives[..], [MapChange::SetHost(..)]), "{gives:?}");
 }
 

@@ -1,14 +1,14 @@
 //! relay's own program, as it is shipped, with its maps filled by hand.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use anyhow::{Context as _, Result, ensure};
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{Array, HashMap, LpmTrie, Map, lpm_trie::Key},
+    maps::{Array, LpmTrie, Map, lpm_trie::Key},
     programs::{SchedClassifier, TcAttachType},
 };
-use relay_common::{Direct, Route, Switches, global, map, program};
+use relay_common::{Direct4, Direct6, Route, Switches, global, map, program};
 
 use crate::{net::Routes, programs::attach};
 
@@ -28,9 +28,9 @@ impl Tunnel {
         let mut tunnel = Self { ebpf };
         tunnel.fill(routes).context("filling the maps")?;
         // None of them has another one's place: `fill` sees to it.
-        let on = Switches { fast_path: 1, trace: 0, all_direct: 1 };
-        let mut switches: Array<_, [u32; 3]> = tunnel.map(map::SWITCHES)?.try_into()?;
-        switches.set(0, bytemuck::cast::<_, [u32; 3]>(on), 0)?;
+        let on = Switches { fast_path: 1, trace: 0, all_direct4: 1, all_direct6: 1 };
+        let mut switches: Array<_, [u32; 4]> = tunnel.map(map::SWITCHES)?.try_into()?;
+        switches.set(0, bytemuck::cast::<_, [u32; 4]>(on), 0)?;
         tunnel.program()?.load().context("loading the program `tunnel`")?;
         Ok(tunnel)
     }
@@ -50,14 +50,23 @@ impl Tunnel {
         let value = |route: Route| bytemuck::cast::<_, u32>(route);
         let mut table: Array<_, u64> = self.map(map::DIRECT4)?.try_into()?;
         for (address, route) in &routes.hosts4 {
-            let place = Direct::place(address.octets());
-            let entry = Direct::new(address.octets(), *route).context("0.0.0.0 is nobody's")?;
+            let place = Direct4::place(address.octets());
+            let entry = Direct4::new(address.octets(), *route).context("0.0.0.0 is nobody's")?;
             ensure!(table.get(&place, 0)? == 0, "two addresses of one place");
             table.set(place, bytemuck::cast::<_, u64>(entry), 0)?;
         }
-        let mut hosts: HashMap<_, [u8; 16], u32> = self.map(map::HOSTS6)?.try_into()?;
+        let mut table: Array<_, u64> = self.map(map::DIRECT6)?.try_into()?;
+        let networks: BTreeSet<_> =
+            routes.hosts6.iter().map(|(address, _)| Direct6::network(address.octets())).collect();
+        ensure!(networks.len() <= 1, "two networks");
+        for network in networks {
+            table.set(Direct6::NETWORK, u64::from_ne_bytes(network), 0)?;
+        }
         for (address, route) in &routes.hosts6 {
-            hosts.insert(address.octets(), value(*route), 0)?;
+            let place = Direct6::place(address.octets());
+            let entry = Direct6::new(address.octets(), *route).context("a slot that no peer can have")?;
+            ensure!(table.get(&place, 0)? == 0, "two addresses of one place");
+            table.set(place, bytemuck::cast::<_, u64>(entry), 0)?;
         }
         let mut lans: LpmTrie<_, [u8; 4], u32> = self.map(map::LANS4)?.try_into()?;
         for (address, length, route) in &routes.lans4 {
